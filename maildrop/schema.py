@@ -19,6 +19,7 @@ from maildrop.errors import Problem, did_you_mean, printable
 
 __all__ = [
     "Adapter",
+    "BeforeValidator",
     "Duration",
     "Field",
     "Model",

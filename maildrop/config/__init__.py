@@ -1,0 +1,286 @@
+"""Typed configuration: find, load, validate, describe, redact ``maildropd.toml`` (SPEC 7).
+Strict: an unknown key, a wrong type, a missing secret are all reported at once, each with file, key, what was found
+and what was expected. What ``load`` returns are the settings types of the packages below; none of them knows this
+one. ``document`` is what a person writes, ``secrets`` where passwords come from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Any
+
+from maildrop.config.document import AuthTable, Document, RelayTable
+from maildrop.config.secrets import SecretError, password_of
+from maildrop.delivery.relay import RelaySettings, tls_context
+from maildrop.delivery.retry import RetrySettings
+from maildrop.delivery.route import Route
+from maildrop.errors import ConfigurationError, Problem, did_you_mean
+from maildrop.log import LogFormat, LogLevel
+from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
+from maildrop.mail.envelope import Defaults, Limits
+from maildrop.mail.pickup import Dialect
+from maildrop.schema import Model, TomlError, read_toml, validate
+from maildrop.smtp.auth import Credentials
+from maildrop.smtp.protocol import Security
+from maildrop.smtp.session import Timeouts
+from maildrop.spool.intake import IntakeSettings
+from maildrop.spool.layout import Settling
+
+DEFAULT_PATH = "/etc/maildropd/maildropd.toml"
+
+_MAX_OCTETS = 1024 * 1024
+_LATER = {  # keys of the specification that do not work yet: said so, rather than "unknown key"
+    (): {"policy", "retention", "ledger", "report", "status"},
+    ("relays", "*"): {"preset", "socket", "protocol", "pin_sha256", "client_certificate", "client_key", "rate"},
+    ("relays", "*", "auth"): {"oauth"},
+}
+_PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.OPPORTUNISTIC: 25, Security.NONE: 25}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration, as the daemon uses it."""
+
+    path: str
+    spool: str
+    volatile: bool
+    min_free: float
+    intake: IntakeSettings
+    dialect: Dialect
+    limits: Limits
+    defaults: Defaults
+    message_id_domain: str
+    relays: dict[str, RelaySettings]
+    routes: tuple[Route, ...]
+    retry: RetrySettings
+    layout: Settling
+    transcript: str
+    keep_message: bool
+    log_format: LogFormat
+    log_level: LogLevel
+
+
+def find(path: str | None) -> str:
+    """Return the configuration file to use: the one given, else $MAILDROPD_CONFIG, else the system's."""
+    return path or os.environ.get("MAILDROPD_CONFIG") or DEFAULT_PATH
+
+
+def read(path: str) -> Document:
+    """Read and validate the file without its secrets; raises ConfigurationError."""
+    try:
+        with open(path, "rb") as file:
+            octets = file.read(_MAX_OCTETS + 1)
+    except OSError as error:
+        hint = "run 'maildropd init' to make one, or name it with --config FILE"
+        raise ConfigurationError(path, [Problem(where=path, what=error.strerror or str(error), hint=hint)]) from None
+    try:
+        raw = read_toml(octets, max_octets=_MAX_OCTETS)
+    except TomlError as error:
+        raise ConfigurationError(path, [Problem(where=path, what=str(error), hint="mend the line")]) from None
+    later = list(_take_later(raw, (), path))
+    document = validate(Document, raw, where=path)
+    if isinstance(document, list) or later:
+        raise ConfigurationError(path, later + (document if isinstance(document, list) else []))
+    return document
+
+
+def load(path: str, *, secrets: bool = True) -> Config:
+    """Read, validate and complete it, with the passwords unless ``secrets`` is off; raises ConfigurationError."""
+    document = read(path)
+    problems: list[Problem] = []
+
+    def problem(key: str, what: str, hint: str = "") -> None:
+        problems.append(Problem(where=f"{path}: {key}", what=what, hint=hint))
+
+    hostname = document.defaults.hostname or socket.gethostname()
+    relays = {
+        name: _relay(name, table, hostname, secrets=secrets, problem=problem) for name, table in document.relays.items()
+    }
+    for number, route in enumerate(document.routes):
+        for name in route.relays:
+            if name not in relays:
+                problem(f"routes[{number}].relays", f"no relay '{name}' is configured", did_you_mean(name, relays))
+    defaults = _defaults(document, problem)
+    if problems:
+        raise ConfigurationError(path, problems)
+    return _config(path, document, relays, defaults, hostname)
+
+
+def _config(
+    path: str, document: Document, relays: dict[str, RelaySettings], defaults: Defaults, hostname: str
+) -> Config:
+    intake = document.intake
+    return Config(
+        path=path,
+        spool=document.spool.path,
+        volatile=document.spool.volatile,
+        min_free=document.spool.min_free,
+        intake=IntakeSettings(
+            mode=intake.mode,
+            quiet_seconds=intake.quiet_seconds,
+            rescan_seconds=intake.rescan_seconds,
+            incomplete_after_seconds=intake.incomplete_after,
+            eml=intake.eml,
+        ),
+        dialect=intake.eml_dialect,
+        limits=Limits(
+            envelope_octets=intake.max_envelope,
+            recipients=intake.max_recipients,
+            files=intake.max_files,
+            message_octets=intake.max_message,
+        ),
+        defaults=defaults,
+        message_id_domain=document.defaults.message_id_domain or hostname,
+        relays=relays,
+        routes=tuple(
+            Route(sender=route.sender, recipient=route.recipient, job=route.job, relays=tuple(route.relays))
+            for route in document.routes
+        ),
+        retry=RetrySettings(
+            schedule_seconds=tuple(document.retry.schedule),
+            give_up_seconds=document.retry.give_up,
+            jitter=document.retry.jitter,
+        ),
+        layout=document.settle.layout,
+        transcript=document.settle.transcript,
+        keep_message=document.settle.keep_message,
+        log_format=document.log.format,
+        log_level=document.log.level,
+    )
+
+
+def _take_later(table: Any, place: tuple[str, ...], path: str) -> Iterator[Problem]:
+    """Remove the keys that belong to a later version, so that they are reported once and in words of their own."""
+    if not isinstance(table, dict):
+        return
+    for key in list(table):
+        if key in _LATER.get(place, ()):
+            del table[key]
+            where = f"{path}: {'.'.join((*place, key))}"
+            yield Problem(where=where, what="is not available in this version", hint="remove it")
+        else:
+            below = (*place, "*") if place == ("relays",) else (*place, key)
+            yield from _take_later(table[key], below, path)
+
+
+ReportProblem = Callable[..., None]
+
+
+def _relay(name: str, table: RelayTable, hostname: str, *, secrets: bool, problem: ReportProblem) -> RelaySettings:
+    key = f"relays.{name}"
+    credentials = None
+    if table.auth is not None:
+        credentials = _credentials(key, table, table.auth, secrets=secrets, problem=problem)
+    settings = RelaySettings(
+        name=name,
+        host=table.host,
+        port=table.port if table.port is not None else _PORTS[table.tls],
+        security=table.tls,
+        hostname=hostname,
+        ca_file=table.ca_file,
+        credentials=credentials,
+        plaintext_auth=table.auth is not None and table.auth.plaintext,
+        connections=table.connections,
+        messages_per_connection=table.messages_per_connection,
+        idle_seconds=table.idle,
+        session_seconds=table.session,
+        recipients_per_message=table.recipients_per_message,
+        max_message_octets=table.max_message_size,
+        in_doubt=table.in_doubt,
+        timeouts=Timeouts(**table.timeouts.model_dump()),
+    )
+    try:
+        tls_context(settings)
+    except OSError as error:
+        problem(f"{key}.ca_file", f"{table.ca_file}: {error.strerror or error}", "name a file of PEM certificates")
+    return settings
+
+
+def _credentials(
+    key: str, table: RelayTable, auth: AuthTable, *, secrets: bool, problem: ReportProblem
+) -> Credentials | None:
+    if table.tls in (Security.NONE, Security.OPPORTUNISTIC) and not auth.plaintext:
+        problem(f"{key}.auth", f"a password would travel unprotected with tls = '{table.tls}'",
+                "use tls = 'starttls', or plaintext = true for a loopback host")  # fmt: skip
+    if auth.plaintext and not _is_loopback(table.host):
+        problem(f"{key}.auth.plaintext", f"{table.host} is not a loopback host", "remove it and use TLS")
+    if not secrets:
+        return None
+    try:
+        return Credentials(user=auth.user, password=password_of(auth), mechanisms=tuple(auth.mechanisms))
+    except SecretError as error:
+        problem(f"{key}.auth.{error.key}", str(error), error.hint)
+    except ValueError as error:
+        problem(f"{key}.auth.mechanisms", str(error))
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _defaults(document: Document, problem: ReportProblem) -> Defaults:
+    table = document.defaults
+    author: Mailbox | None = None
+    reply_to: list[Mailbox] = []
+    try:
+        author = None if table.author is None else parse_mailbox(table.author)
+    except AddressError as error:
+        problem("defaults.from", str(error))
+    for text in table.reply_to:
+        try:
+            reply_to += parse_mailbox_list(text)
+        except AddressError as error:
+            problem("defaults.reply_to", str(error))
+    return Defaults(
+        author=author, reply_to=tuple(reply_to), charset=table.charset, in_doubt=table.in_doubt, partial=table.partial
+    )
+
+
+def describe(document: Document) -> str:
+    """Return the effective configuration as commented TOML; it holds no secrets, only the places they come from."""
+    lines: list[str] = []
+    for name in ("spool", "intake", "defaults"):
+        lines += _table(name, getattr(document, name))
+    for name, relay in document.relays.items():
+        lines += _table(f"relays.{_key(name)}", relay)
+    for route in document.routes:
+        lines += _table("[routes]", route)
+    for name in ("retry", "settle", "log"):
+        lines += _table(name, getattr(document, name))
+    return "\n".join(lines).strip() + "\n"
+
+
+def _table(name: str, table: Model) -> list[str]:
+    lines = ["", f"[{name}]"]
+    below: list[str] = []
+    for key, field in type(table).model_fields.items():
+        value, shown = getattr(table, key), field.alias or key
+        if isinstance(value, Model):
+            below += _table(f"{name}.{shown}", value)
+        elif value is None:
+            lines.append(f"# {shown} = …" + (f"  # {field.description}" if field.description else ""))
+        else:
+            lines.append(f"{shown} = {_value(value)}" + (f"  # {field.description}" if field.description else ""))
+    return lines + below
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, StrEnum):
+        return json.dumps(value.value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(part) for part in value) + "]"
+    return json.dumps(value)

@@ -1,0 +1,192 @@
+"""What a person writes in ``maildropd.toml``: one model for each table, each key with its meaning (SPEC 7).
+The descriptions are what ``maildropd config`` and ``maildropd schema config`` show. Durations are seconds after
+validation, sizes octets. Knows nothing of files, secrets or relays at work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from maildrop.log import LogFormat, LogLevel
+from maildrop.mail.envelope import InDoubt, Partial
+from maildrop.mail.pickup import Dialect
+from maildrop.schema import BeforeValidator, Duration, Field, Model, invalid
+from maildrop.smtp.protocol import Security
+from maildrop.spool.intake import Mode
+from maildrop.spool.layout import Settling
+
+KEEP_TRANSCRIPT = ("failed", "always", "never")
+
+
+def _octets(value: object) -> object:
+    """Read ``"50MiB"`` or a number of octets."""
+    if not isinstance(value, str):
+        return value
+    for unit, factor in (("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)):
+        number = value.strip().removesuffix(unit).strip()
+        if value.strip().endswith(unit) and number.isdecimal():
+            return int(number) * factor
+    raise invalid('is not a size; expected a number of octets or text such as "64KiB", "50MiB"')
+
+
+def _fraction(value: object) -> object:
+    """Read ``"1%"`` or a fraction from 0 to 1."""
+    if isinstance(value, str):
+        number = value.strip().removesuffix("%")
+        if value.strip().endswith("%") and number.replace(".", "", 1).isdecimal():
+            return float(number) / 100
+        raise invalid('is not a share; expected text such as "1%" or a fraction such as 0.01')
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _texts(value: object) -> object:
+    """Read one text or a list of texts."""
+    return [value] if isinstance(value, str) else value
+
+
+Octets = Annotated[int, BeforeValidator(_octets), Field(ge=1)]
+Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, lt=1)]
+Texts = Annotated[list[str], BeforeValidator(_texts)]
+Loose = Field(strict=False)  # enumerations are written as text
+
+
+class SpoolTable(Model):
+    """``[spool]``: where the jobs live."""
+
+    path: Annotated[str, Field(pattern="^/", description="the spool; one directory, one filesystem; absolute")]
+    volatile: Annotated[bool, Field(description="allow a spool that a reboot wipes (tmpfs)")] = False
+    min_free: Annotated[Fraction, Field(description="free space below which nothing new is claimed")] = 0.01
+
+
+class IntakeTable(Model):
+    """``[intake]``: when a drop is complete, and its limits."""
+
+    mode: Annotated[Mode, Loose, Field(description="auto, rename, marker or quiet: how producers say 'complete'")] = (
+        Mode.AUTO
+    )
+    quiet_seconds: Annotated[Duration, Field(description="how long nothing may have changed (quiet rule)")] = 2.0
+    rescan_seconds: Annotated[Duration, Field(gt=0, description="how often incoming/ is listed without an event")] = 5.0
+    incomplete_after: Annotated[Duration, Field(description="after this what is no job goes to failed/")] = 3600.0
+    eml: Annotated[bool, Field(description="take bare NAME.eml files (pickup folder)")] = True
+    eml_dialect: Annotated[Dialect, Loose, Field(description="auto, plain, or iis (dot-stuffed)")] = Dialect.AUTO
+    max_envelope: Annotated[Octets, Field(description="octets of envelope.toml")] = 64 * 1024
+    max_recipients: Annotated[int, Field(ge=1, description="recipients of one job")] = 1000
+    max_files: Annotated[int, Field(ge=1, description="files of one job")] = 100
+    max_message: Annotated[Octets, Field(description="octets of one message")] = 50 * 1024 * 1024
+
+
+class DefaultsTable(Model):
+    """``[defaults]``: what an envelope that says nothing gets."""
+
+    model_config = {"populate_by_name": True}
+
+    author: Annotated[str | None, Field(alias="from", description="author of jobs without 'from'")] = None
+    reply_to: Annotated[Texts, Field(description="Reply-To of jobs without one")] = []
+    charset: Annotated[str, Field(description="charset of text files")] = "utf-8"
+    in_doubt: Annotated[
+        InDoubt | None, Loose, Field(description="resend, hold or assume-sent; else the relay's own")
+    ] = None
+    partial: Annotated[Partial, Loose, Field(description="deliver or all-or-nothing")] = Partial.DELIVER
+    message_id_domain: Annotated[str | None, Field(description="right side of Message-IDs; else the hostname")] = None
+    hostname: Annotated[str | None, Field(description="the name said in EHLO; else this machine's")] = None
+
+
+class TimeoutsTable(Model):
+    """``[relays.NAME.timeouts]``: absolute deadlines (RFC 5321 4.5.3.2)."""
+
+    connect: Duration = 30.0
+    greeting: Duration = 300.0
+    tls: Duration = 60.0
+    ehlo: Duration = 300.0
+    auth: Duration = 300.0
+    mail: Duration = 300.0
+    rcpt: Duration = 300.0
+    data: Duration = 120.0
+    block: Duration = 180.0
+    data_end: Duration = 600.0
+    quit: Duration = 5.0
+    transaction: Duration = 3600.0
+
+
+class AuthTable(Model):
+    """``[relays.NAME.auth]``: who we are there; the password comes from exactly one place."""
+
+    user: Annotated[str, Field(min_length=1, description="user name")]
+    password_credential: Annotated[str | None, Field(description="name of a systemd credential")] = None
+    password_file: Annotated[str | None, Field(description="file, readable by the daemon alone")] = None
+    password_command: Annotated[str | list[str] | None, Field(description="program that prints it; no shell")] = None
+    password_env: Annotated[str | None, Field(description="environment variable")] = None
+    mechanisms: Annotated[Texts, Field(description="only these, e.g. PLAIN, LOGIN")] = []
+    plaintext: Annotated[bool, Field(description="allow AUTH without TLS; only for a loopback host")] = False
+
+
+class RelayTable(Model):
+    """``[relays.NAME]``: a next hop."""
+
+    host: Annotated[str, Field(min_length=1, pattern=r"^[!-~]+$", description="name or address")]
+    port: Annotated[int | None, Field(ge=1, le=65535, description="587; 465 with implicit TLS; 25 with none")] = None
+    tls: Annotated[Security, Loose, Field(description="starttls, implicit, opportunistic or none")] = Security.STARTTLS
+    ca_file: Annotated[str | None, Field(description="certificates to trust instead of the system's")] = None
+    connections: Annotated[int, Field(ge=1, le=1000, description="sessions at the same time")] = 8
+    messages_per_connection: Annotated[int, Field(ge=1, description="then a new session is opened")] = 100
+    idle: Annotated[Duration, Field(description="how long an unused session is kept")] = 30.0
+    session: Annotated[Duration, Field(description="how old a session may grow")] = 900.0
+    recipients_per_message: Annotated[int, Field(ge=1, description="more are split into transactions")] = 100
+    max_message_size: Annotated[Octets | None, Field(description="octets; else what the relay's SIZE says")] = None
+    in_doubt: Annotated[InDoubt, Loose, Field(description="resend, hold or assume-sent")] = InDoubt.RESEND
+    timeouts: TimeoutsTable = TimeoutsTable()
+    auth: AuthTable | None = None
+
+
+class RouteTable(Model):
+    """``[[routes]]``: globs, and the relays for what they match, best first."""
+
+    sender: str = "*"
+    recipient: str = "*"
+    job: str = "*"
+    relays: Annotated[Texts, Field(min_length=1)]
+
+
+class RetryTable(Model):
+    """``[retry]``: when a deferred job is tried again."""
+
+    schedule: Annotated[list[Duration], Field(min_length=1, description="waits between attempts; the last repeats")] = [
+        60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
+    ]  # fmt: skip
+    give_up: Annotated[Duration, Field(description="after this a deferred job fails")] = 5 * 86400.0
+    jitter: Annotated[float, Field(ge=0, lt=1, description="each wait is varied by this share")] = 0.1
+
+
+class SettleTable(Model):
+    """``[settle]``: how finished jobs are kept."""
+
+    layout: Annotated[Settling, Loose, Field(description="flat, or daily: sent/2026-11-23/NAME")] = Settling.FLAT
+    transcript: Annotated[str, Field(pattern="^(failed|always|never)$", description="failed, always or never")] = (
+        "failed"
+    )
+    keep_message: Annotated[bool, Field(description="also store the message as message.eml")] = False
+
+
+class LogTable(Model):
+    """``[log]``: the log on standard error."""
+
+    format: Annotated[LogFormat, Loose, Field(description="auto, console, json or journal")] = LogFormat.AUTO
+    level: Annotated[LogLevel, Loose, Field(description="debug, info, warning or error")] = LogLevel.INFO
+
+
+class Document(Model):
+    """The whole file."""
+
+    spool: SpoolTable
+    intake: IntakeTable = IntakeTable()
+    defaults: DefaultsTable = DefaultsTable()
+    relays: Annotated[dict[str, RelayTable], Field(min_length=1)]
+    routes: list[RouteTable] = []
+    retry: RetryTable = RetryTable()
+    settle: SettleTable = SettleTable()
+    log: LogTable = LogTable()
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors."""
+    return Document.model_json_schema(by_alias=True)

@@ -1,0 +1,165 @@
+"""A relay's live state: its sessions, how many there may be, and whether it is healthy or held.
+The coordinator alone calls ``hold`` and ``heal``; couriers borrow sessions. Which replies hold a relay is
+``outcome``'s to say, for how long ``retry``'s.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from maildrop.delivery.retry import CONFIGURATION_HOLD_SECONDS, hold_seconds
+from maildrop.mail.envelope import InDoubt
+from maildrop.smtp.auth import Credentials
+from maildrop.smtp.protocol import Security
+from maildrop.smtp.session import Endpoint, Session, SessionFailed, Timeouts, Transcript, connect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """``[relays.NAME]``: where it is, how to speak to it, and its limits (seconds, octets)."""
+
+    name: str
+    host: str
+    port: int
+    security: Security
+    hostname: str
+    ca_file: str | None = None
+    credentials: Credentials | None = None
+    plaintext_auth: bool = False
+    connections: int = 8
+    messages_per_connection: int = 100
+    idle_seconds: float = 30.0
+    session_seconds: float = 900.0
+    recipients_per_message: int = 100
+    max_message_octets: int | None = None
+    in_doubt: InDoubt = InDoubt.RESEND
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+def tls_context(settings: RelaySettings) -> ssl.SSLContext | None:
+    """Make the TLS context: TLS >= 1.2, certificate and name verified unless it is ``opportunistic``."""
+    if settings.security is Security.NONE:
+        return None
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.security is Security.OPPORTUNISTIC:  # better than plain text, no protection against a forged server
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Health(StrEnum):
+    """What ``status`` shows for a relay."""
+
+    HEALTHY = "healthy"
+    HELD = "held"
+
+
+@dataclass(slots=True, kw_only=True)
+class Hold:
+    """Why a relay is held, since when, until when (seconds on the loop's clock), and how often it failed in a row."""
+
+    stage: str
+    why: str
+    hint: str
+    since: float
+    until: float
+    failures: int
+
+
+class Relay:
+    """One next hop; owned by the coordinator's loop."""
+
+    def __init__(self, settings: RelaySettings) -> None:
+        """Open nothing yet."""
+        self.settings = settings
+        self.name = settings.name
+        self.hold_state: Hold | None = None
+        self.busy = 0  # couriers that carry a job to this relay now
+        self._idle: list[Session] = []
+        self._endpoint = Endpoint(
+            relay=settings.name,
+            host=settings.host,
+            port=settings.port,
+            security=settings.security,
+            hostname=settings.hostname,
+            credentials=settings.credentials,
+            plaintext_auth=settings.plaintext_auth,
+            tls=tls_context(settings),
+            timeouts=settings.timeouts,
+        )
+
+    @property
+    def health(self) -> Health:
+        """Whether jobs are handed to it freely."""
+        return Health.HEALTHY if self.hold_state is None else Health.HELD
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open or being opened."""
+        return self.busy + len(self._idle)
+
+    def free(self, now: float) -> bool:
+        """Tell whether a courier may take a job to it now: below its connections, or as the probe of a held relay."""
+        if self.hold_state is not None:
+            return self.busy == 0 and now >= self.hold_state.until
+        return self.busy < self.settings.connections
+
+    def hold(self, failure: SessionFailed, *, now: float) -> float:
+        """Hold the relay after a failed try; return for how many seconds."""
+        previous = self.hold_state
+        failures = previous.failures + 1 if previous else 1
+        seconds = CONFIGURATION_HOLD_SECONDS if failure.configuration else hold_seconds(failures)
+        self.hold_state = Hold(
+            stage=failure.stage.value,
+            why=failure.what,
+            hint=failure.hint,
+            since=previous.since if previous else now,
+            until=now + seconds,
+            failures=failures,
+        )
+        return seconds
+
+    def heal(self) -> Hold | None:
+        """Note that a session worked; return the hold that this ends."""
+        ended, self.hold_state = self.hold_state, None
+        return ended
+
+    async def borrow(self, *, now: float) -> tuple[Session, bool]:
+        """Return a session ready for MAIL and whether it was used before; raises SessionFailed."""
+        while self._idle:
+            session = self._idle.pop()  # the one used last is the least likely to have gone stale
+            if self._reusable(session, now):
+                return session, True
+            session.abort()
+        return await connect(self._endpoint, transcript=Transcript()), False
+
+    async def give_back(self, session: Session, *, now: float) -> None:
+        """Keep the session for the next job, or end it with QUIT."""
+        session.transcript.clear()
+        if self._reusable(session, now):
+            self._idle.append(session)
+        else:
+            await session.quit()
+
+    def _reusable(self, session: Session, now: float) -> bool:
+        settings = self.settings
+        return (
+            session.usable
+            and session.messages < settings.messages_per_connection
+            and now - session.idle_since < settings.idle_seconds
+            and now - session.opened_at < settings.session_seconds
+        )
+
+    def expired(self, now: float) -> list[Session]:
+        """Take out the idle sessions whose time is over; the caller ends them."""
+        over = [session for session in self._idle if not self._reusable(session, now)]
+        self._idle = [session for session in self._idle if session not in over]
+        return over
+
+    def drain(self) -> list[Session]:
+        """Take out every idle session; the caller ends them."""
+        idle, self._idle = self._idle, []
+        return idle

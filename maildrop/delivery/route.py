@@ -1,0 +1,51 @@
+"""Which relays for this mail, in which order (SPEC 4, ``[[routes]]``). Pure; knows no relay's health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A rule: globs on sender, recipient and job name (all must match), and the relays to use, best first."""
+
+    relays: tuple[str, ...]
+    sender: str = "*"
+    recipient: str = "*"
+    job: str = "*"
+
+    def matches(self, *, sender: str, recipient: str, job: str) -> bool:
+        """Tell whether the rule is for this mail; addresses are compared without case."""
+        return (
+            fnmatchcase(sender.lower(), self.sender.lower())
+            and fnmatchcase(recipient.lower(), self.recipient.lower())
+            and fnmatchcase(job, self.job)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """Recipients that go the same way: the relays, best first, and the forward-paths."""
+
+    relays: tuple[str, ...]
+    forward_paths: tuple[str, ...]
+
+
+def legs(
+    routes: Sequence[Route], *, every_relay: tuple[str, ...], wanted: tuple[str, ...], sender: str,
+    forward_paths: Sequence[str], job: str,
+) -> tuple[Leg, ...]:  # fmt: skip
+    """Split the recipients by route, in order of first appearance.
+
+    ``wanted`` are relays that the envelope names: they win over the routes. A recipient that matches no route takes the
+    implicit last one, every relay in order of the file.
+    """
+    if wanted or not routes:
+        return (Leg(relays=wanted or every_relay, forward_paths=tuple(forward_paths)),)
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for path in forward_paths:
+        matching = (route.relays for route in routes if route.matches(sender=sender, recipient=path, job=job))
+        grouped.setdefault(next(matching, every_relay), []).append(path)
+    return tuple(Leg(relays=relays, forward_paths=tuple(paths)) for relays, paths in grouped.items())
