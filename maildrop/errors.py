@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-_TEXT_LIMIT = 1024  # characters of foreign text shown in one place; a hostile server may send megabytes (HAZARDS 94)
+_TEXT_LIMIT = 1024  # characters of foreign text shown in one place; a hostile server may send megabytes
 
 # C0, DEL, C1, line and paragraph separators, bidirectional controls, zero-width marks, surrogates: none may reach a
 # terminal, a log line or a result (log injection, "Trojan Source").

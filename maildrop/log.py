@@ -1,6 +1,7 @@
 """What the log says: a closed vocabulary of events, one function for each (the only user of structlog).
+
 A function's docstring is its event's meaning; the README's table is checked against ``EVENTS``. Nothing here may
-raise into its caller: a full disk or a closed pipe behind the log must not change a job's fate (HAZARDS 13). Foreign
+raise into its caller: a full disk or a closed pipe behind the log must not change a job's fate. Foreign
 text is made harmless before it is formatted, so that one event is one line.
 """
 

@@ -1,4 +1,5 @@
-"""Typed configuration: find, load, validate, describe, redact ``maildropd.toml`` (SPEC 7).
+"""Typed configuration: find, load, validate, describe, redact ``maildropd.toml``.
+
 Strict: an unknown key, a wrong type, a missing secret are all reported at once, each with file, key, what was found
 and what was expected. What ``load`` returns are the settings types of the packages below; none of them knows this
 one. ``document`` is what a person writes, ``secrets`` where passwords come from.

@@ -1,4 +1,5 @@
-"""What a person writes in ``maildropd.toml``: one model for each table, each key with its meaning (SPEC 7).
+"""What a person writes in ``maildropd.toml``: one model for each table, each key with its meaning.
+
 The descriptions are what ``maildropd config`` and ``maildropd schema config`` show. Durations are seconds after
 validation, sizes octets. Knows nothing of files, secrets or relays at work.
 """

@@ -1,5 +1,6 @@
 """Where a relay's password comes from: a credential, a file, a command, the environment; never the command line.
-A secret that others can read is refused (SPEC 8). What comes back is a ``Secret``, which can't be printed by
+
+A secret that others can read is refused. What comes back is a ``Secret``, which can't be printed by
 accident.
 """
 

@@ -1,4 +1,5 @@
-"""One sync for all that happened in a turn of the loop (DESIGN: "the record is a rename, synced once per loop turn").
+"""One sync for all that happened in a turn of the loop.
+
 A courier that has just recorded an acceptance asks for the directory that holds the record; at the end of the turn
 each directory asked for is synced once, whoever asked, and all who wait are told. So a slow disk costs one wait a
 turn, and what a power cut can undo is at most what was accepted in one turn.

@@ -1,4 +1,5 @@
 """A relay's live state: its sessions, how many there may be, and whether it is healthy or held.
+
 The coordinator alone calls ``hold`` and ``heal``; couriers borrow sessions. Which replies hold a relay is
 ``outcome``'s to say, for how long ``retry``'s.
 """

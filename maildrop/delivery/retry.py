@@ -1,4 +1,4 @@
-"""What next, and when: deferrals of jobs and holds of relays, as functions of values (SPEC 4.2; RFC 5321 4.5.4.1).
+"""What next, and when: deferrals of jobs and holds of relays, as functions of values.
 
 Knows no clock and no dice: the time and a number between 0 and 1 come in as arguments.
 """

@@ -1,4 +1,4 @@
-"""Which relays for this mail, in which order (SPEC 4, ``[[routes]]``). Pure; knows no relay's health."""
+"""Which relays for this mail, in which order. Pure; knows no relay's health."""
 
 from __future__ import annotations
 
