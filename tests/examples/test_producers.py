@@ -48,6 +48,14 @@ FILES = {
     "OrderConfirmation.java": {"body.txt", "body.html"},
     "ScanToMail.cs": {"body.txt", "attachments/invoice-4711.pdf"},
 }
+TEXT = {  # what the body says; dayend.cob writes the euro sign in code page 1252
+    "disk_report.sh": "Filesystem",
+    "invoice.py": "€ 573.00",
+    "ups_alarm.c": "Mains power failed.",
+    "dayend.cob": "€ 48,213.07",
+    "OrderConfirmation.java": "is on its way",
+    "ScanToMail.cs": "1 file(s) from the scanner.",
+}
 UNTESTED = {"README.md", "Send-SpaceReport.ps1"}  # Debian has no PowerShell
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -116,7 +124,7 @@ def test_it_drops_a_whole_job(program: tuple[str, Run], spool: Path) -> None:
     assert envelope["from"]
     assert envelope["to"]
     assert envelope["subject"]
-    assert (job / "body.txt").read_text(envelope.get("charset", "utf-8")).strip()
+    assert TEXT[name] in (job / "body.txt").read_text(envelope.get("charset", "utf-8"))
 
 
 def test_the_daemon_may_read_and_move_it(program: tuple[str, Run], spool: Path) -> None:
@@ -158,14 +166,3 @@ def test_a_failed_drop_leaves_nothing(program: tuple[str, Run], spool: Path) -> 
     assert done.returncode == 73
     assert done.stdout == ""
     assert list((spool / "tmp").iterdir()) == []
-
-
-def test_cobol_marks_its_job_last(spool: Path, program: tuple[str, Run]) -> None:
-    """The euro sign survives code page 1252, which the envelope declares."""
-    name, run = program
-    if name != "dayend.cob":
-        return
-    run(spool)
-    (job,) = (spool / "incoming").iterdir()
-    assert envelope_of(job)["charset"] == "cp1252"
-    assert "€ 48,213.07" in (job / "body.txt").read_text("cp1252")
