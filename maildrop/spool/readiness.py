@@ -61,6 +61,8 @@ class Lack(StrEnum):
     MARKER = "marker"
     ENVELOPE = "envelope"
     FILES = "files"
+    TROUBLE = "trouble"  # the machine's, not the drop's: it can't be looked at just now
+    CLAIM = "claim"  # nothing, but it could not be claimed
 
 
 class Step(StrEnum):
@@ -98,7 +100,8 @@ class Sight:
     """What one look at an entry showed."""
 
     kind: Kind
-    names: frozenset[str] = frozenset()  # a folder's files and subfolders, relative, with "/"
+    names: frozenset[str] = frozenset()  # all that is in the folder, relative, with "/"
+    files: frozenset[str] = frozenset()  # the regular files among them
     marked: bool = False
     empty: bool = False
     unreadable: str = ""  # which file or folder can't be read, and why
@@ -162,7 +165,7 @@ def remember(
     """
     if memory is None:
         quiet_already = lying and sight.newest <= now_wall - settings.quiet_seconds
-        changed_at = now_monotonic - settings.quiet_seconds if quiet_already else now_monotonic
+        changed_at = float("-inf") if quiet_already else now_monotonic
         return Memory(first_seen=now_monotonic, changed_at=changed_at, fingerprint=sight.fingerprint)
     if memory.fingerprint == sight.fingerprint:
         return memory
@@ -170,13 +173,19 @@ def remember(
 
 
 def judge(
-    sight: Sight, memory: Memory, settings: IntakeSettings, *, renamed: bool, now_monotonic: float, proof: Proof | None
+    sight: Sight,
+    memory: Memory,
+    settings: IntakeSettings,
+    *,
+    renamed: bool,
+    now_monotonic: float,
+    proof: Proof | None = None,
 ) -> Verdict:
     """Decide about one drop. PROVE is returned only while ``proof`` is None."""
     has_content = sight.kind is not Kind.STRAY and not sight.empty and not sight.unreadable
     if has_content and is_announced(settings.mode, renamed=renamed, marked=sight.marked):
         return _READY
-    if now_monotonic - memory.changed_at < settings.quiet_seconds:
+    if now_monotonic < memory.changed_at + settings.quiet_seconds:
         return Verdict(step=Step.WAIT, lack=Lack.SETTLING)
     lack, details = _lack(sight, settings.mode)
     if lack is None:
@@ -185,8 +194,8 @@ def judge(
         lack, details = _unproven(proof)
     if lack is None:
         return _READY
-    unchanged_seconds = now_monotonic - max(memory.first_seen, memory.changed_at)
-    overdue = lack is not Lack.WRITER and unchanged_seconds >= settings.incomplete_after_seconds
+    overdue_at = max(memory.first_seen, memory.changed_at) + settings.incomplete_after_seconds
+    overdue = lack is not Lack.WRITER and now_monotonic >= overdue_at
     return Verdict(step=Step.OVERDUE if overdue else Step.WAIT, lack=lack, details=details)
 
 
@@ -252,8 +261,7 @@ def _wording(entry: str, sight: Sight, verdict: Verdict) -> tuple[str, str]:
         Lack.EMPTY: (f"is an empty {'file' if bare else 'folder'}", "write the message into it and drop it again"),
         Lack.MARKER: (
             f"{'a bare .eml file' if bare else 'the folder'} does not hold the marker {MARKER}",
-            f"{'put it into a folder with' if bare else 'when all is written, make'} a file of that name, "
-            'or use another intake.mode than "marker"',
+            "put it into a folder with a file of that name" if bare else "make a file of that name when all is written",
         ),
         Lack.ENVELOPE: (
             f"there is no {ENVELOPE} in the folder, and no {FINISHED_MESSAGE}",
