@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from maildrop.spool import volume
+
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 UNIT = SYSTEMD / "maildropd.service"
 EXPOSURE_LIMIT = 12  # tenths: at most 1.2
@@ -145,6 +147,13 @@ def test_the_spool_has_its_folders(image: Path) -> None:
     settled = dict.fromkeys(("deferred", "held", "sent", "failed"), 0o755)
     assert modes == {"tmp": 0o1777, "incoming": 0o1777, "active": 0o700, **settled}
     assert {path.stat().st_uid for path in (spool, *spool.iterdir())} == {daemon(image)}
+
+
+@pytest.mark.parametrize("folder", ["tmp", "incoming"])
+def test_rights_are_those_that_init_gives(image: Path, folder: str) -> None:
+    """Whichever makes the spool, the other finds nothing to mend."""
+    made = os.getxattr(image / "var/spool/maildropd" / folder, "system.posix_acl_default")
+    assert made == volume.default_acl(daemon(image))
 
 
 @pytest.mark.parametrize("folder", ["tmp", "incoming"])
