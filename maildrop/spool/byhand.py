@@ -1,0 +1,63 @@
+"""What a person orders for a job, with or without a running daemon: ``retry``.
+
+Each order is a record and one rename, like every other transition; the daemon notices by looking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from maildrop.errors import UsageError
+from maildrop.spool import durable
+from maildrop.spool.job import Job
+from maildrop.spool.layout import Spool, State
+from maildrop.spool.listing import Place
+from maildrop.spool.record import Outcome, RecipientResult, Result, Status
+
+
+def retry(spool: Spool, place: Place, *, now: datetime) -> str:
+    """Make a failed or deferred job due now, for the recipients that have not got it; return its name in deferred.
+
+    Durable on return. Raises UsageError if there is nothing to try again, RecordError if its result can't be read.
+    """
+    if place.state not in (State.FAILED, State.DEFERRED):
+        what = f"is {place.state}; only failed and deferred jobs can be tried again"
+        raise UsageError(str(place), what, hint="maildropd list failed deferred")
+    with Job.open(spool, place.state, place.name) as job:
+        result = job.read_result()
+        if result is None:
+            hint = f"drop it again: mv it to {spool.path}/{State.INCOMING}"
+            raise UsageError(str(place), "has no result, so what was delivered is unknown", hint=hint)
+        due = due_again(result, now=now)
+        if job.state is State.DEFERRED:
+            job.note(due)
+            durable.sync_directory(job.folder.descriptor)
+        else:
+            job.defer(due)
+            durable.sync_directory(job.to_sync)
+        return job.name
+
+
+def due_again(result: Result, *, now: datetime) -> Result:
+    """Return the record of a job that is to be tried again at ``now``: delivered recipients stay, all others are open.
+
+    Whoever was in doubt may get a second copy, and the record says so.
+    """
+    doubtful = any(recipient.status is Status.IN_DOUBT for recipient in result.recipients)
+    return replace(
+        result,
+        outcome=Outcome.DEFERRED,
+        reason="to be tried again, ordered by hand",
+        finished=None,
+        next_attempt=now,
+        possible_duplicate=result.possible_duplicate or doubtful,
+        recipients=tuple(map(_open_again, result.recipients)),
+        problems=(),
+    )
+
+
+def _open_again(recipient: RecipientResult) -> RecipientResult:
+    if recipient.status is Status.DELIVERED:
+        return recipient
+    return RecipientResult(address=recipient.address, status=Status.PENDING)

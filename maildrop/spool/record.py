@@ -1,0 +1,286 @@
+"""``result.toml``: what became of a job, for people, for scripts, and for ourselves after a restart.
+
+The last line is a mark without which a file is torn: TOML cut off between two tables is still TOML, with recipients
+missing. Text that a producer or a server wrote is made printable, so the file may be shown on any terminal; ``[meta]``
+keeps its exact values, with TOML escapes for what is not printable. Times are UTC with milliseconds. This is the only
+user of tomli_w.
+
+The module refuses to know where the record lies and what to do about it; it reads and writes octets. The one judgement
+made here is ``in_doubt``, because it is about the shape of records only.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import tomli_w
+
+from maildrop.errors import MaildropError, Problem, printable
+
+_END = b"# end of record\n"
+_TO_ESCAPE = re.compile(r'[\x00-\x1f\x7f"\\]')
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_DOUBT_TEXT = "maildropd ended before the relay's reply was recorded"
+_LOST_TEXT = "accepted; the reply's words were lost when maildropd ended"
+
+
+class Outcome(StrEnum):
+    """What a job has come to."""
+
+    SENT = "sent"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    PARTIAL = "partial"
+    IN_DOUBT = "in-doubt"
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+
+
+class Status(StrEnum):
+    """What a recipient has come to."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    REJECTED = "rejected"
+    IN_DOUBT = "in-doubt"
+    PENDING = "pending"
+
+
+class RecordError(MaildropError):
+    """The octets are not a whole record of ours (EX_DATAERR)."""
+
+    exit_code = 65
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientResult:
+    """The last word about one recipient. ``delivered`` with neither code nor text was prepared before the reply."""
+
+    address: str
+    status: Status
+    relay: str | None = None
+    stage: str | None = None
+    code: int | None = None
+    enhanced: str | None = None
+    text: str | None = None
+    queue_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """One attempt that was counted."""
+
+    number: int
+    started: datetime
+    seconds: float
+    relay: str
+    peer: str | None = None
+    tls: str | None = None
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The record of a job. Times are aware; ``digest`` is of the whole message, so that each retry is the same mail."""
+
+    job: str
+    outcome: Outcome
+    reason: str
+    message_id: str | None = None
+    size: int | None = None
+    digest: str | None = None
+    claimed: datetime
+    finished: datetime | None = None
+    possible_duplicate: bool = False
+    next_attempt: datetime | None = None
+    recipients: tuple[RecipientResult, ...] = ()
+    attempts: tuple[AttemptResult, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_prepared(recipient: RecipientResult) -> bool:
+    """Tell whether this is what ``Job.prepare`` writes of a recipient: delivered, with the reply still to come."""
+    return recipient.status is Status.DELIVERED and recipient.code is None and recipient.text is None
+
+
+def in_doubt(current: Result | None, following: Result | None) -> tuple[str, ...]:
+    """Return the addresses that may or may not have been delivered when the daemon ended.
+
+    ``current`` is ``result.toml`` and ``following`` is ``result.next`` of a job found in active.
+    """
+    if following is not None:
+        return tuple(one.address for one in following.recipients if is_prepared(one))
+    if current is None or current.outcome is Outcome.DEFERRED:
+        return ()
+    return tuple(one.address for one in current.recipients if is_prepared(one))
+
+
+def after_crash(current: Result | None, following: Result | None) -> Result | None:
+    """Return what is known of a job found in active, the recipients in doubt marked as such; None if nothing is."""
+    known = following or current
+    addresses = frozenset(in_doubt(current, following))
+    if known is None or not addresses:
+        return None if known is None else with_lost_replies(known)
+    marked = tuple(
+        replace(one, status=Status.IN_DOUBT, text=_DOUBT_TEXT) if one.address in addresses else one
+        for one in known.recipients
+    )
+    return replace(known, outcome=Outcome.IN_DOUBT, recipients=marked)
+
+
+def with_lost_replies(result: Result) -> Result:
+    """Return a record that leaves no doubt about delivered recipients: the move proved that they were accepted."""
+    if not any(map(is_prepared, result.recipients)):
+        return result
+    told = tuple(replace(one, text=_LOST_TEXT) if is_prepared(one) else one for one in result.recipients)
+    return replace(result, recipients=told)
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string. tomli_w looks at each character; most of ours have nothing to escape."""
+    return f'"{text}"' if _TO_ESCAPE.search(text) is None else tomli_w.dumps({"": text})[5:-1]
+
+
+def _foreign(text: str) -> str:
+    return _quoted(printable(text))
+
+
+def _stamp(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise ValueError("a time of a record needs a time zone")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _flag(value: object) -> str:
+    return "true" if value else "false"
+
+
+def _seconds(value: float) -> str:
+    return str(round(float(value), 3))
+
+
+def _exactly(kind: type[Any]) -> Callable[[Any], Any]:
+    def read(value: object) -> object:
+        if type(value) is not kind:  # a bool is an int as well
+            raise ValueError(f"{value!r} is not {kind.__name__}")
+        return value
+
+    return read
+
+
+def _time(value: object) -> datetime:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"{value!r} is not a time with a time zone")
+    return value.astimezone(UTC)
+
+
+_text = _exactly(str)
+_EXACT = (_quoted, _text)  # checked when the envelope was read, and wanted back as it was
+_FOREIGN = (_foreign, _text)
+_NUMBER = (str, _exactly(int))
+_SECONDS = (_seconds, _exactly(float))
+_FLAG = (_flag, _exactly(bool))
+_TIME = (_stamp, _time)
+
+_Shape = Mapping[str, tuple[Callable[[Any], str], Callable[[Any], Any]]]
+
+# The tables in the order of their keys, each key with how it is written and how it is read. None is not written.
+_RESULT: _Shape = {
+    "job": _FOREIGN,
+    "outcome": (_quoted, Outcome),
+    "reason": _FOREIGN,
+    "message_id": _EXACT,
+    "size": _NUMBER,
+    "digest": _EXACT,
+    "claimed": _TIME,
+    "finished": _TIME,
+    "possible_duplicate": _FLAG,
+    "next_attempt": _TIME,
+}
+_RECIPIENT: _Shape = {
+    "address": _EXACT,
+    "status": (_quoted, Status),
+    "relay": _FOREIGN,
+    "stage": _FOREIGN,
+    "code": _NUMBER,
+    "enhanced": _FOREIGN,
+    "text": _FOREIGN,
+    "queue_id": _FOREIGN,
+}
+_ATTEMPT: _Shape = {
+    "number": _NUMBER,
+    "started": _TIME,
+    "seconds": _SECONDS,
+    "relay": _FOREIGN,
+    "peer": _FOREIGN,
+    "tls": _FOREIGN,
+    "result": _FOREIGN,
+}
+_PROBLEM: _Shape = {"where": _FOREIGN, "what": _FOREIGN, "hint": _FOREIGN}
+
+
+def dump(result: Result) -> bytes:
+    """Return the record as TOML. Times are cut to milliseconds, foreign text is made printable and shortened."""
+    parts = [_written(result, _RESULT)]
+    for name, rows, shape in (
+        ("recipients", result.recipients, _RECIPIENT),
+        ("attempts", result.attempts, _ATTEMPT),
+        ("problems", result.problems, _PROBLEM),
+    ):
+        for row in rows:
+            parts += (f"\n[[{name}]]\n", _written(row, shape))
+    if result.meta:
+        parts += ("\n", tomli_w.dumps({"meta": result.meta}))
+    text = "".join(parts)
+    if not text.isascii():
+        text = _UNPRINTABLE.sub(_toml_escape, text)
+    return text.encode() + _END
+
+
+def _written(row: object, shape: _Shape) -> str:
+    lines = []
+    for key, (write, _) in shape.items():
+        value = getattr(row, key)
+        if value is not None and (value != "" or key != "hint"):  # not every problem has a way out
+            lines.append(f"{key} = {write(value)}\n")
+    return "".join(lines)
+
+
+def _toml_escape(match: re.Match[str]) -> str:
+    r"""Write an unprintable character of a TOML string as ``\uNNNN``; surrogates, which TOML can't hold, as text."""
+    point = ord(match.group())
+    if 0xD800 <= point <= 0xDFFF:
+        return "\\" + printable(match.group())
+    return f"\\u{point:04x}"
+
+
+def load(octets: bytes) -> Result:
+    """Read a record; raises RecordError for anything torn or foreign, nothing else. Unknown keys are passed over."""
+    if not octets.endswith((_END, _END[:-1])):
+        raise RecordError("result.toml", "is torn: its last line is missing")
+    try:
+        document = tomllib.loads(octets.decode())
+        return Result(
+            **_read(document, _RESULT),
+            recipients=tuple(RecipientResult(**_read(row, _RECIPIENT)) for row in document.get("recipients", ())),
+            attempts=tuple(AttemptResult(**_read(row, _ATTEMPT)) for row in document.get("attempts", ())),
+            problems=tuple(Problem(**_read(row, _PROBLEM)) for row in document.get("problems", ())),
+            meta=_exactly(dict)(document.get("meta", {})),
+        )
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:  # TOML and UTF-8 errors are ValueErrors
+        raise RecordError("result.toml", f"is not a record: {printable(str(error))}") from None
+
+
+def _read(table: object, shape: _Shape) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise TypeError(f"{table!r} is not a table")
+    return {key: read(table[key]) for key, (_, read) in shape.items() if key in table}
