@@ -1,0 +1,165 @@
+"""Octets of a text file to text, by the character set that was declared; nothing is guessed.
+
+Every text codec of Python counts, plus cp1141 (cp273 with the euro sign), which Python lacks. In EBCDIC code pages NEL
+(0x15) ends a line too. Transform codecs (``rot13``, ``hex``) and Python's own notations (``unicode_escape``, ``idna``,
+``punycode``) are not character sets.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable
+from encodings.aliases import aliases
+from functools import lru_cache
+
+from maildrop.errors import did_you_mean
+
+_NOT_CHARSETS = frozenset({"undefined", "unicode_escape", "raw_unicode_escape", "idna", "punycode", "mbcs", "oem"})
+_TRANSFORMS = frozenset({"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"})
+_CP1141 = frozenset({"cp1141", "ibm1141", "cp01141", "ibm01141", "ccsid01141", "csibm01141", "1141"})
+_NAME_LENGTH = 40  # no character set has a longer name (IANA's own limit)
+_EURO_OCTET = 0x9F  # where cp273 has the currency sign
+_ASCII_SUPERSETS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "iso8859-2", "cp1250"})
+
+_LINE_END = re.compile("\r\n?|\n")
+_EBCDIC_LINE_END = re.compile("\r[\n\x85]?|\n|\x85")
+_ASCII_TEXT = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
+
+
+class CharsetError(ValueError):
+    """The octets are not text in the declared character set; ``line`` counts from 1, ``offset`` (octets) from 0."""
+
+    def __init__(self, what: str, *, line: int, offset: int) -> None:
+        """Say what is wrong at which place of the file."""
+        super().__init__(what)
+        self.line = line
+        self.offset = offset
+
+
+def charset_fault(name: str) -> str:
+    """Say why ``name`` is not a character set (with the nearest one that is), or return an empty string."""
+    if _decoder(name) is not None:
+        return ""
+    meant = did_you_mean(name.lower(), _known_names()) if len(name) <= _NAME_LENGTH else ""
+    return "is not a known character set" + (f"; {meant}" if meant else "")
+
+
+def decode_text(octets: bytes, charset: str) -> str:
+    """Return the text with CRLF line ends, a final one included, without byte order mark. Raises CharsetError."""
+    decode = _decoder(charset)
+    if decode is None:
+        raise CharsetError(charset_fault(charset), line=1, offset=0)
+    try:
+        text = decode(octets)
+    except UnicodeDecodeError as error:
+        line = _line(decode, octets[: error.start])
+        wrong = octets[error.start : max(error.end, error.start + 1)][:8].hex(" ")
+        what = f"octet {error.start} (hex {wrong}) is not {charset}" if wrong else f"the text is cut off; not {charset}"
+        raise CharsetError(what, line=line, offset=error.start) from None
+    except UnicodeError as error:  # codecs that do not say where
+        raise CharsetError(f"is not {charset}: {error}", line=1, offset=0) from None
+    if "\0" in text:
+        at = text.index("\0")
+        offset = _offset(text[:at], octets, charset)
+        raise CharsetError(f"octet {offset} is NUL", line=_breaks(charset, text[:at]) + 1, offset=offset)
+    _refuse_surrogates(text, octets, charset)
+    text = text.removeprefix("\ufeff")
+    text = (_EBCDIC_LINE_END if _is_ebcdic(charset) else _LINE_END).sub("\r\n", text)
+    return text if not text or text.endswith("\r\n") else text + "\r\n"
+
+
+def plain_ascii(octets: bytes, charset: str) -> bytes | None:
+    """Return plain ASCII in a superset of ASCII with CRLF line ends, or None: the fast way past decoding."""
+    if not octets.isascii() or not _is_ascii_superset(charset) or octets.translate(None, _ASCII_TEXT):
+        return None
+    if b"\r" in octets:
+        octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    octets = octets.replace(b"\n", b"\r\n")
+    return octets if not octets or octets.endswith(b"\n") else octets + b"\r\n"
+
+
+@lru_cache(maxsize=256)
+def _decoder(charset: str) -> Callable[[bytes], str] | None:
+    """Return the strict decoder, or None where ``charset`` names none."""
+    if re.sub(r"[^a-z0-9]", "", charset.lower()) in _CP1141:
+        return _decode_cp1141
+    if len(charset) > _NAME_LENGTH or not charset.isascii():
+        return None
+    try:
+        name = codecs.lookup(charset).name
+        b" ".decode(name)  # refuses transform codecs, which have no public mark
+    except UnicodeError:  # a codec of wider units
+        pass
+    except (LookupError, ValueError):
+        return None
+    if name.replace("-", "_") in _NOT_CHARSETS:
+        return None
+    return lambda octets: octets.decode(name)
+
+
+@lru_cache(maxsize=1)
+def _known_names() -> frozenset[str]:
+    refused = _NOT_CHARSETS | _TRANSFORMS
+    names = {name for pair in aliases.items() for name in pair if pair[1] not in refused}
+    return frozenset(names | {"cp1141"})
+
+
+@lru_cache(maxsize=1)
+def _cp1141_table() -> str:
+    table = bytes(range(256)).decode("cp273")
+    return table[:_EURO_OCTET] + "€" + table[_EURO_OCTET + 1 :]
+
+
+def _decode_cp1141(octets: bytes) -> str:
+    return codecs.charmap_decode(octets, "strict", _cp1141_table())[0]
+
+
+@lru_cache(maxsize=256)
+def _is_ebcdic(charset: str) -> bool:
+    """Whether NEL and the letters stand where EBCDIC has them."""
+    decode = _decoder(charset)
+    try:
+        return decode is not None and decode(b"\x15\xc1") == "\x85A"
+    except UnicodeError:
+        return False
+
+
+@lru_cache(maxsize=256)
+def _is_ascii_superset(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name in _ASCII_SUPERSETS
+    except (LookupError, ValueError):
+        return False
+
+
+def _breaks(charset: str, text: str) -> int:
+    return len((_EBCDIC_LINE_END if _is_ebcdic(charset) else _LINE_END).findall(text))
+
+
+def _line(decode: Callable[[bytes], str], before: bytes) -> int:
+    """Return the number of the line that begins or goes on behind the octets ``before``."""
+    try:
+        text = decode(before)
+    except UnicodeError:
+        text = before.decode("latin-1")
+    return len(_EBCDIC_LINE_END.findall(text)) + 1
+
+
+def _offset(before: str, octets: bytes, charset: str) -> int:
+    """Return how many octets of the file hold the text ``before``."""
+    if _decoder(charset) is _decode_cp1141:
+        return len(before)  # one octet a character
+    name = codecs.lookup(charset).name
+    offset = len(before.encode(name, "surrogatepass" if name.startswith("utf-") and name != "utf-7" else "replace"))
+    return min(offset, len(octets))
+
+
+def _refuse_surrogates(text: str, octets: bytes, charset: str) -> None:
+    """Refuse half characters, which UTF-7 and UTF-16 codecs may let through and UTF-8 can't carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        offset = _offset(text[: error.start], octets, charset)
+        line = _breaks(charset, text[: error.start]) + 1
+        raise CharsetError(f"octet {offset} begins half a character", line=line, offset=offset) from None

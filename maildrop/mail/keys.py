@@ -1,0 +1,359 @@
+"""The values of `envelope.toml`, one reader for each kind: addresses, times, identifiers, header fields, files.
+
+Each reader takes the key's path and the value as TOML gave it, notes what is wrong with it in the `Reading`, and
+returns what could be read. A string is an address list; a list holds exactly one mailbox in each element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from maildrop.errors import did_you_mean, printable
+from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list, parse_path, same_path
+from maildrop.mail.document import Reading
+from maildrop.mail.rules import field_name_fault, file_name_fault, header_fault, identifier_fault
+from maildrop.schema import Adapter, Duration, ValidationError
+
+_LONGEST = timedelta(days=3650)  # a duration beyond ten years is a mistake, and times have to stay calculable
+_CLOSE_ENOUGH = 200  # names compared for "did you mean"; more would take long for many missing files
+_INT64 = 1 << 63  # what TOML promises; larger ones could not be written back
+_LINE = "remove it; a header field is one line of text"
+
+_DURATION: Adapter[float] = Adapter(Duration)
+
+# Header fields that are made from keys, by others on the way, or not at all; with the key to use instead.
+_REFUSED = {
+    "from": "from",
+    "to": "to",
+    "cc": "cc",
+    "bcc": "bcc",
+    "subject": "subject",
+    "date": "date",
+    "message-id": "message_id",
+    "sender": "sender",
+    "reply-to": "reply_to",
+    "return-path": "return_path",
+    "received": "",
+    "in-reply-to": "in_reply_to",
+    "references": "references",
+    "importance": "importance",
+    "mime-version": "",
+    "authentication-results": "",
+    "x-sender": "return_path",
+    "x-receiver": "recipients",
+}
+_REFUSED_PREFIXES = {"content-": "attachments, text or html", "resent-": "", "dkim-": "", "arc-": ""}
+
+
+def mailboxes(reading: Reading, key: str, value: Any, *, most: int) -> tuple[Mailbox, ...]:
+    """Read an address, a list in one string, a ``{name, address}`` table, or a list of single mailboxes."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        found = _address_list(reading, key, value)
+    elif isinstance(value, dict):
+        found = _one(reading, key, value)
+    elif not isinstance(value, list):
+        reading.add(key, "must be an address in quotes or a list of addresses")
+        return ()
+    elif len(value) > most:
+        reading.add(key, f"has {len(value)} addresses; at most {most} are allowed")
+        return ()
+    else:
+        found = [mailbox for index, item in enumerate(value) for mailbox in _one(reading, f"{key}[{index}]", item)]
+    if len(found) > most:
+        reading.add(key, f"has {len(found)} addresses; at most {most} are allowed")
+        return ()
+    return tuple(found)
+
+
+def mailbox(reading: Reading, key: str, value: Any) -> Mailbox | None:
+    """Read exactly one mailbox."""
+    if value is None:
+        return None
+    found = _one(reading, key, value)
+    return found[0] if found else None
+
+
+def _address_list(reading: Reading, key: str, text: str) -> list[Mailbox]:
+    try:
+        return list(parse_mailbox_list(text))
+    except AddressError as error:
+        hint = ""
+        if "," in text:
+            hint = f'a name with a comma or other marks needs double quotes, or a list: {key} = ["Name <user@domain>"]'
+        reading.add(key, str(error), hint)
+        return []
+
+
+def _one(reading: Reading, path: str, item: Any) -> list[Mailbox]:
+    """Read one mailbox from text or a table; an empty list where that failed."""
+    if isinstance(item, dict):
+        return _from_table(reading, path, item)
+    if not isinstance(item, str):
+        reading.add(path, 'must be an address in quotes such as "Name <user@example.com>"')
+        return []
+    try:
+        return [parse_mailbox(item)]
+    except AddressError as error:
+        reading.add(path, str(error))
+        return []
+
+
+def _from_table(reading: Reading, path: str, table: dict[str, Any]) -> list[Mailbox]:
+    strange = [key for key in table if key not in ("name", "address")]
+    for key in strange[:10]:  # enough to see the mistake
+        reading.add(f"{path}.{printable(key)}", "unknown key", did_you_mean(key, ("name", "address")))
+    name, address = table.get("name", ""), table.get("address")
+    if not isinstance(name, str):
+        reading.add(f"{path}.name", "must be text in quotes")
+        return []
+    fault = header_fault(name)
+    if fault:
+        reading.add(f"{path}.name", fault, _LINE)
+    if not isinstance(address, str):
+        reading.add(f"{path}.address", "is missing" if address is None else "must be text in quotes")
+        return []
+    try:
+        bare = parse_mailbox(address)
+    except AddressError as error:
+        reading.add(f"{path}.address", str(error))
+        return []
+    if bare.name:
+        reading.add(f"{path}.address", "has a name; expected only the address", "the name goes into name")
+    if fault or strange or bare.name:
+        return []
+    return [Mailbox(name=name.strip(" "), local=bare.local, domain=bare.domain)]
+
+
+def reverse_path(reading: Reading, value: str | None) -> str | None:
+    """Read `return_path` to its wire form; ``""`` is the null path, ``None`` is "not said"."""
+    if value is None:
+        return None
+    try:
+        return parse_path(value)
+    except AddressError as error:
+        reading.add("return_path", str(error))
+        return None
+
+
+def forward_paths(reading: Reading, value: Any, *, most: int) -> tuple[str, ...] | None:
+    """Read `recipients`: a list of bare addresses; unique wire forms."""
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        reading.add("recipients", 'must be a list of addresses, such as ["user@example.com"]')
+        return None
+    if len(value) > most:
+        reading.add("recipients", f"has {len(value)} addresses; at most {most} are allowed")
+        return None
+    paths = []
+    for index, item in enumerate(value):
+        try:
+            path = parse_path(item) if isinstance(item, str) else ""
+        except AddressError as error:
+            reading.add(f"recipients[{index}]", str(error))
+            continue
+        if not path:
+            reading.add(f"recipients[{index}]", 'must be an address in quotes such as "user@example.com"')
+        paths.append(path)
+    if not paths and "recipients" not in reading.bad:
+        reading.add(
+            "recipients", "is empty; expected at least one address", "or leave it out: to, cc and bcc count then"
+        )
+    return unique_paths(paths)
+
+
+def unique_paths(paths: Collection[str]) -> tuple[str, ...]:
+    """Return each path once, in the order and the spelling of its first mention."""
+    first: dict[str, str] = {}
+    for path in paths:
+        first.setdefault(same_path(path), path)
+    return tuple(first.values())
+
+
+def instant(reading: Reading, key: str, value: Any) -> datetime | timedelta | None:
+    """Read a TOML date-time, or a duration from the claim."""
+    if value is None:
+        return None
+    if isinstance(value, date | time):
+        return moment(reading, key, value)
+    try:
+        length = timedelta(seconds=_DURATION.validate_python(value))
+    except (ValidationError, OverflowError):
+        reading.add(key, 'must be a date-time such as 2026-11-23T08:00:00Z or a duration such as "2h" or "5d"')
+        return None
+    if length > _LONGEST:
+        reading.add(key, f"must be at most {_LONGEST.days} days")
+        return None
+    return length
+
+
+def moment(reading: Reading, key: str, value: Any) -> datetime | None:
+    """Read a TOML date-time; one without an offset is in the machine's time zone."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        hint = "without quotes" if isinstance(value, str) else ""
+        reading.add(key, "must be a date-time such as 2026-11-23T08:00:00Z", hint)
+        return None
+    try:
+        aware = value if value.tzinfo is not None else value.astimezone()
+        aware.astimezone(UTC)
+    except (OverflowError, ValueError, OSError):
+        reading.add(key, "is too far away for a date-time")
+        return None
+    return aware
+
+
+def identifiers(reading: Reading, key: str, value: Any) -> tuple[str, ...]:
+    """Read message identifiers with or without brackets: one string (several apart by blanks) or a list."""
+    if value is None:
+        return ()
+    if not isinstance(value, str | list):
+        reading.add(key, "must be a message identifier in quotes or a list of them")
+        return ()
+    items = value.split(" ") if isinstance(value, str) else value
+    found = []
+    for index, item in enumerate(items):
+        if isinstance(value, str) and not item:
+            continue
+        path = key if isinstance(value, str) else f"{key}[{index}]"
+        if not isinstance(item, str):
+            reading.add(path, "must be text in quotes")
+            continue
+        bare = item.strip(" ")
+        bare = bare[1:-1] if bare.startswith("<") and bare.endswith(">") else bare
+        fault = identifier_fault(bare)
+        if fault:
+            reading.add(path, fault)
+        found.append(f"<{bare}>")
+    if not found and key not in reading.bad and isinstance(value, str):
+        reading.add(key, "is empty; expected a message identifier", "or leave it out")
+    return tuple(found)
+
+
+def message_id(reading: Reading, value: str | None) -> str | None:
+    """Read the message's own identifier, which has a left and a right side (RFC 5322 3.6.4)."""
+    found = identifiers(reading, "message_id", value)
+    if len(found) == 1 and "message_id" not in reading.bad and "@" not in found[0][2:-2]:
+        reading.add("message_id", "has no '@'; expected an identifier such as <id@host.example>")
+    if len(found) > 1:
+        reading.add("message_id", "is more than one identifier")
+    return found[0] if found else None
+
+
+def relays(reading: Reading, value: Any) -> tuple[str, ...]:
+    """Read one relay's name or a list of them; whether they exist is the configuration's to say."""
+    if value is None:
+        return ()
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names:
+        reading.add("relay", "must be a relay's name in quotes or a list of names")
+        return ()
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name or header_fault(name):
+            reading.add(f"relay[{index}]" if isinstance(value, list) else "relay", "must be a relay's name in quotes")
+            return ()
+    return tuple(dict.fromkeys(names))
+
+
+def meta(reading: Reading, value: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return `meta` as it is, if the result file can hold it."""
+    todo: list[Any] = [value or {}]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            todo.extend(item.values())
+        elif isinstance(item, list):
+            todo.extend(item)
+        elif isinstance(item, int) and not -_INT64 <= item < _INT64:
+            reading.add("meta", "has a whole number of more than 64 bits")
+            break
+    return value or {}
+
+
+def line(reading: Reading, key: str, value: str) -> str:
+    """Read the value of a header field; outer blanks are trimmed."""
+    fault = header_fault(value)
+    if fault:
+        reading.add(key, fault, _LINE)
+    return value.strip(" ")
+
+
+def header_fields(reading: Reading, value: Any) -> tuple[tuple[str, str], ...]:
+    """Read the table of more header fields; those with a key or a meaning on the way are refused."""
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        reading.add("headers", "must be a table")
+        return ()
+    fields = []
+    for name, texts in value.items():
+        path = f"headers.{printable(name, limit=100)}"
+        fault = field_name_fault(name)
+        if fault:
+            reading.add(path, fault)
+            continue
+        if _is_refused(reading, path, name.lower()):
+            continue
+        for index, text in enumerate(texts if isinstance(texts, list) else [texts]):
+            place = f"{path}[{index}]" if isinstance(texts, list) else path
+            if isinstance(text, str):
+                fields.append((name, line(reading, place, text)))
+            else:
+                reading.add(place, "must be text in quotes or a list of texts")
+    return tuple(fields)
+
+
+def _is_refused(reading: Reading, path: str, name: str) -> bool:
+    key = _REFUSED.get(name)
+    if key is None:
+        key = next((instead for prefix, instead in _REFUSED_PREFIXES.items() if name.startswith(prefix)), None)
+    if key is None:
+        return False
+    reading.add(path, "is not for [headers]", f"use the key {key}" if key else "remove it")
+    return True
+
+
+def relative_name(path: str) -> str:
+    """Return a file reference in the spelling of the job's listing; raises ValueError with what is wrong."""
+    fault = header_fault(path)
+    if fault:
+        raise ValueError(fault)
+    if "\\" in path:
+        raise ValueError("contains a backslash; expected / between folder and file")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/") or ".." in parts:
+        raise ValueError("points out of the job; expected a file below the job's folder")
+    if not parts:
+        raise ValueError("is empty; expected a file name")
+    return "/".join(parts)
+
+
+def file(reading: Reading, path: str, value: str, files: Collection[str]) -> str | None:
+    """Read a reference to a file of the job."""
+    try:
+        name = relative_name(value)
+    except ValueError as error:
+        reading.add(path, str(error))
+        return None
+    if name in files:
+        return name
+    meant = next((f"did you mean '{other}'?" for other in files if other.endswith(f"/{name}")), "")
+    if not meant and len(name) <= 255 and len(files) <= _CLOSE_ENOUGH:
+        meant = did_you_mean(name, files)
+    hint = printable(meant) or "put it into the job's folder, or correct the name"
+    reading.add(path, f"file '{printable(name, limit=300)}' is not in the job", hint)
+    return None
+
+
+def shown_name(reading: Reading, path: str, name: str, hint: str = "") -> str:
+    """Check the name under which a file is attached."""
+    name = name.strip(" ")
+    fault = file_name_fault(name)
+    if fault:
+        reading.add(path, fault, hint)
+    return name
