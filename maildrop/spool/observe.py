@@ -102,12 +102,12 @@ class _Found:
         try:
             folder = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
         except OSError as error:
-            self._trouble(error, prefix or ".")
+            self._trouble(error, prefix.rstrip("/") or ".")
             return
         try:
             self._walk_open(folder, prefix=prefix, depth=depth)
         except OSError as error:
-            self._trouble(error, prefix or ".")
+            self._trouble(error, prefix.rstrip("/") or ".")
         finally:
             os.close(folder)
 

@@ -196,7 +196,7 @@ def test_without_inotify_the_reason_is_returned(
 
 def test_a_watch_that_was_silently_refused_is_noticed(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """For EACCES watchdog returns a descriptor that is none."""
-    monkeypatch.setattr(watch.InotifyFD, "add_callback", lambda *_arguments: -1)
+    monkeypatch.setattr(InotifyFD, "add_callback", lambda *_arguments: -1)
     assert folder.watcher.follow(folder.descriptor) == "permission denied"
     assert not folder.watcher.alive
 
