@@ -1,4 +1,4 @@
-"""The house rules that no linter knows: every module says what it is for, and none outgrows a reader."""
+"""The house rules that no linter knows: every module says what it is for, and none outgrows its reader."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ def faults(text: str, *, may_print: bool) -> list[str]:
     if lines > MODULE_LINES:
         found.append(f"has {lines} lines; more than {MODULE_LINES} wants to be two modules")
     for node in ast.walk(tree):
-        found += _faults_at(node, may_print=may_print)
+        found += _faults_at(node, text.splitlines(), may_print=may_print)
     return found
 
 
-def _faults_at(node: ast.AST, *, may_print: bool) -> list[str]:
+def _faults_at(node: ast.AST, lines_of_module: list[str], *, may_print: bool) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         lines = (node.end_lineno or node.lineno) - node.lineno + 1
         if lines > FUNCTION_LINES:
             return [f"line {node.lineno}: {node.name}() has {lines} lines; more than {FUNCTION_LINES} wants to be two"]
     if isinstance(node, ast.ExceptHandler) and all(_is_nothing(statement) for statement in node.body):
-        return [f"line {node.lineno}: a handler that does nothing; contextlib.suppress says it, with a comment why"]
+        explained = any("#" in line for line in lines_of_module[node.lineno - 1 : node.end_lineno])
+        return [] if explained else [f"line {node.lineno}: a handler that does nothing and does not say why"]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print" and not may_print:
         return [f"line {node.lineno}: print() belongs to cli"]
     return []
@@ -65,7 +66,7 @@ def unfinished(text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
 def test_modules_keep_the_rules(path: Path) -> None:
-    """A module has a docstring, no silent handler, no print outside cli; it and its functions stay short."""
+    """A module has a docstring, no unexplained silence, no print outside cli; it and its functions stay short."""
     may_print = path.relative_to(PACKAGE).parts[0] == "cli"
     assert faults(path.read_text("utf-8"), may_print=may_print) == []
 
@@ -91,6 +92,11 @@ def test_each_rule_can_be_broken(text: str, words: str) -> None:
     """Each rule, broken alone, is reported alone."""
     (fault,) = faults(text, may_print=False)
     assert fault.startswith(words) or words in fault
+
+
+def test_silence_may_be_explained() -> None:
+    """A handler may do nothing if a comment in it says why."""
+    assert faults('"""Doc."""\ntry:\n    x = 1\nexcept OSError:\n    pass  # gone is fine\n', may_print=False) == []
 
 
 def test_cli_may_print() -> None:
