@@ -51,7 +51,7 @@ WIRE = {"smtp.session", "smtp.wire"}
 
 # The wire and the loop have few homes; everything else is plain functions from values to values.
 STDLIB_HOMES = {
-    "asyncio": WIRE | {"delivery.courier", "delivery.relay", "delivery.commit", "daemon", "cli.demo"},
+    "asyncio": WIRE | {"delivery.courier", "delivery.visit", "delivery.relay", "delivery.commit", "daemon", "cli.demo"},
     "smtplib": set[str](),  # serves in the tests, as a second opinion
     "socket": WIRE,
     "socketserver": set[str](),
