@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -50,7 +51,7 @@ async def dial(host: str, port: int, seconds: float) -> tuple[socket.socket, str
         except OSError as error:
             if error.errno in _OUR_FAULT:
                 raise
-            failures.append(f"{address[0]}: {error.strerror or error}")
+            failures.append(f"{address[0]}: {os.strerror(error.errno) if error.errno else error}")
     raise Unreachable(Stage.CONNECT, f"can't connect to {host} port {port} ({'; '.join(failures[:4])})")
 
 
