@@ -30,11 +30,12 @@ _ASCII_TEXT = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 class CharsetError(ValueError):
     """The octets are not text in the declared character set; ``line`` counts from 1, ``offset`` (octets) from 0."""
 
-    def __init__(self, what: str, *, line: int, offset: int) -> None:
-        """Say what is wrong at which place of the file."""
+    def __init__(self, what: str, *, line: int, offset: int, hint: str = "") -> None:
+        """Say what is wrong at which place of the file, and the way out."""
         super().__init__(what)
         self.line = line
         self.offset = offset
+        self.hint = hint or "set charset to what the file is written in, or convert it"
 
 
 def charset_fault(name: str) -> str:
@@ -62,7 +63,10 @@ def decode_text(octets: bytes, charset: str) -> str:
     if "\0" in text:
         at = text.index("\0")
         offset = _offset(text[:at], octets, charset)
-        raise CharsetError(f"octet {offset} is NUL", line=_breaks(charset, text[:at]) + 1, offset=offset)
+        line = _breaks(charset, text[:at]) + 1
+        raise CharsetError(
+            f"octet {offset} is NUL", line=line, offset=offset, hint="a text has no NUL; attach it instead"
+        )
     _refuse_surrogates(text, octets, charset)
     text = text.removeprefix("\ufeff")
     text = (_EBCDIC_LINE_END if _is_ebcdic(charset) else _LINE_END).sub("\r\n", text)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any, TypedDict
 
 from maildrop.errors import printable
-from maildrop.mail import keys
+from maildrop.mail import fields, keys
 from maildrop.mail.address import Mailbox
 from maildrop.mail.charset import charset_fault
 from maildrop.mail.document import AttachmentTable, Document, Reading, read_document
@@ -81,13 +81,13 @@ def parse_envelope(octets: bytes, *, files: Collection[str], defaults: Defaults,
     forward = _forward_paths(reading, (*to, *cc, *bcc), limits=limits)
     options = _options(reading)
     content: dict[str, Any] = {
-        "subject": keys.line(reading, "subject", document.subject),
+        "subject": fields.line(reading, "subject", document.subject),
         **_files(reading, files=files, charset=document.charset or defaults.charset, limits=limits),
-        "headers": keys.header_fields(reading, document.headers),
-        "message_id": keys.message_id(reading, document.message_id),
+        "headers": fields.header_fields(reading, document.headers),
+        "message_id": fields.message_id(reading, document.message_id),
         "date": keys.moment(reading, "date", document.date),
-        "in_reply_to": keys.identifiers(reading, "in_reply_to", document.in_reply_to),
-        "references": keys.identifiers(reading, "references", document.references),
+        "in_reply_to": fields.identifiers(reading, "in_reply_to", document.in_reply_to),
+        "references": fields.identifiers(reading, "references", document.references),
         "importance": document.importance,
     }
     reading.raise_problems()
@@ -247,7 +247,7 @@ def _attachment(reading: Reading, place: str, table: AttachmentTable, files: Col
     if table.charset is not None and charset_fault(table.charset):
         what, _, hint = charset_fault(table.charset).partition("; ")
         reading.add(f"{place}.charset", f"'{printable(table.charset, limit=60)}' {what}", hint)
-    description = keys.line(reading, f"{place}.description", table.description)
+    description = fields.line(reading, f"{place}.description", table.description)
     path = keys.file(reading, place, table.path, files)
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""The values of `envelope.toml`, one reader for each kind: addresses, times, identifiers, header fields, files.
+"""The values of `envelope.toml`, one reader for each kind: addresses, paths, times, relays, files.
 
 Each reader takes the key's path and the value as TOML gave it, notes what is wrong with it in the `Reading`, and
 returns what could be read. A string is an address list; a list holds exactly one mailbox in each element.
@@ -13,38 +13,15 @@ from typing import Any
 from maildrop.errors import did_you_mean, printable
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list, parse_path, same_path
 from maildrop.mail.document import Reading
-from maildrop.mail.rules import field_name_fault, file_name_fault, header_fault, identifier_fault
+from maildrop.mail.fields import ONE_LINE
+from maildrop.mail.rules import file_name_fault, header_fault
 from maildrop.schema import Adapter, Duration, ValidationError
 
 _LONGEST = timedelta(days=3650)  # a duration beyond ten years is a mistake, and times have to stay calculable
 _CLOSE_ENOUGH = 200  # names compared for "did you mean"; more would take long for many missing files
 _INT64 = 1 << 63  # what TOML promises; larger ones could not be written back
-_LINE = "remove it; a header field is one line of text"
 
 _DURATION: Adapter[float] = Adapter(Duration)
-
-# Header fields that are made from keys, by others on the way, or not at all; with the key to use instead.
-_REFUSED = {
-    "from": "from",
-    "to": "to",
-    "cc": "cc",
-    "bcc": "bcc",
-    "subject": "subject",
-    "date": "date",
-    "message-id": "message_id",
-    "sender": "sender",
-    "reply-to": "reply_to",
-    "return-path": "return_path",
-    "received": "",
-    "in-reply-to": "in_reply_to",
-    "references": "references",
-    "importance": "importance",
-    "mime-version": "",
-    "authentication-results": "",
-    "x-sender": "return_path",
-    "x-receiver": "recipients",
-}
-_REFUSED_PREFIXES = {"content-": "attachments, text or html", "resent-": "", "dkim-": "", "arc-": ""}
 
 
 def mailboxes(reading: Reading, key: str, value: Any, *, most: int) -> tuple[Mailbox, ...]:
@@ -112,7 +89,7 @@ def _from_table(reading: Reading, path: str, table: dict[str, Any]) -> list[Mail
         return []
     fault = header_fault(name)
     if fault:
-        reading.add(f"{path}.name", fault, _LINE)
+        reading.add(f"{path}.name", fault, ONE_LINE)
     if not isinstance(address, str):
         reading.add(f"{path}.address", "is missing" if address is None else "must be text in quotes")
         return []
@@ -208,43 +185,6 @@ def moment(reading: Reading, key: str, value: Any) -> datetime | None:
     return aware
 
 
-def identifiers(reading: Reading, key: str, value: Any) -> tuple[str, ...]:
-    """Read message identifiers with or without brackets: one string (several apart by blanks) or a list."""
-    if value is None:
-        return ()
-    if not isinstance(value, str | list):
-        reading.add(key, "must be a message identifier in quotes or a list of them")
-        return ()
-    items = value.split(" ") if isinstance(value, str) else value
-    found = []
-    for index, item in enumerate(items):
-        if isinstance(value, str) and not item:
-            continue
-        path = key if isinstance(value, str) else f"{key}[{index}]"
-        if not isinstance(item, str):
-            reading.add(path, "must be text in quotes")
-            continue
-        bare = item.strip(" ")
-        bare = bare[1:-1] if bare.startswith("<") and bare.endswith(">") else bare
-        fault = identifier_fault(bare)
-        if fault:
-            reading.add(path, fault)
-        found.append(f"<{bare}>")
-    if not found and key not in reading.bad and isinstance(value, str):
-        reading.add(key, "is empty; expected a message identifier", "or leave it out")
-    return tuple(found)
-
-
-def message_id(reading: Reading, value: str | None) -> str | None:
-    """Read the message's own identifier, which has a left and a right side (RFC 5322 3.6.4)."""
-    found = identifiers(reading, "message_id", value)
-    if len(found) == 1 and "message_id" not in reading.bad and "@" not in found[0][2:-2]:
-        reading.add("message_id", "has no '@'; expected an identifier such as <id@host.example>")
-    if len(found) > 1:
-        reading.add("message_id", "is more than one identifier")
-    return found[0] if found else None
-
-
 def relays(reading: Reading, value: Any) -> tuple[str, ...]:
     """Read one relay's name or a list of them; whether they exist is the configuration's to say."""
     if value is None:
@@ -273,49 +213,6 @@ def meta(reading: Reading, value: Mapping[str, Any] | None) -> Mapping[str, Any]
             reading.add("meta", "has a whole number of more than 64 bits")
             break
     return value or {}
-
-
-def line(reading: Reading, key: str, value: str) -> str:
-    """Read the value of a header field; outer blanks are trimmed."""
-    fault = header_fault(value)
-    if fault:
-        reading.add(key, fault, _LINE)
-    return value.strip(" ")
-
-
-def header_fields(reading: Reading, value: Any) -> tuple[tuple[str, str], ...]:
-    """Read the table of more header fields; those with a key or a meaning on the way are refused."""
-    if value is None:
-        return ()
-    if not isinstance(value, dict):
-        reading.add("headers", "must be a table")
-        return ()
-    fields = []
-    for name, texts in value.items():
-        path = f"headers.{printable(name, limit=100)}"
-        fault = field_name_fault(name)
-        if fault:
-            reading.add(path, fault)
-            continue
-        if _is_refused(reading, path, name.lower()):
-            continue
-        for index, text in enumerate(texts if isinstance(texts, list) else [texts]):
-            place = f"{path}[{index}]" if isinstance(texts, list) else path
-            if isinstance(text, str):
-                fields.append((name, line(reading, place, text)))
-            else:
-                reading.add(place, "must be text in quotes or a list of texts")
-    return tuple(fields)
-
-
-def _is_refused(reading: Reading, path: str, name: str) -> bool:
-    key = _REFUSED.get(name)
-    if key is None:
-        key = next((instead for prefix, instead in _REFUSED_PREFIXES.items() if name.startswith(prefix)), None)
-    if key is None:
-        return False
-    reading.add(path, "is not for [headers]", f"use the key {key}" if key else "remove it")
-    return True
 
 
 def relative_name(path: str) -> str:

@@ -1,0 +1,225 @@
+"""One body part: its header fields, its transfer encoding, its size before the first octet, its octets as a stream.
+
+Text goes as UTF-8 in whichever of 7bit, quoted-printable and base64 is legal and smallest (RFC 2045); attachments go
+bit for bit as base64, a slice at a time, so that memory does not grow with the file. Files are read through a `Source`;
+how it was opened and checked is the spool's matter.
+"""
+
+from __future__ import annotations
+
+import struct
+from binascii import b2a_base64, b2a_qp
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from maildrop.errors import InvalidJob, MaildropError, Problem, printable
+from maildrop.mail import media
+from maildrop.mail.charset import CharsetError, decode_text, plain_ascii
+from maildrop.mail.header import LINE_OCTETS, parameter_field, text_field
+from maildrop.mail.lines import SLICE_OCTETS, normalized, scan
+from maildrop.mail.model import Attachment
+
+_LINE = 57  # octets that make one base64 line of 76
+_LINES = 2048  # of them in one slice: 114 KiB of file, 156 KiB on the wire
+_SLICE = struct.Struct("76s" * _LINES)
+
+
+class SourceChanged(MaildropError):
+    """A file is not what it was when it was opened; the message must not be finished."""
+
+    exit_code = 65
+
+
+class Source(Protocol):
+    """A file of the job, opened and checked already; raises SourceChanged where it is not what it was."""
+
+    @property
+    def name(self) -> str:
+        """The name relative to the job."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Octets when it was opened."""
+        ...
+
+    def read(self) -> bytes:
+        """Return the whole content."""
+        ...
+
+    def chunks(self, slice_octets: int) -> Iterator[bytes]:
+        """Yield the content from the start; every slice is full but the last."""
+        ...
+
+
+class Body(Protocol):
+    """Octets on their way out: the size beforehand, and as often as wanted the same stream."""
+
+    @property
+    def size(self) -> int:
+        """Octets that ``chunks`` yields."""
+        ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the octets; may raise SourceChanged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Octets:
+    """A body that is in memory."""
+
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        """Octets that ``chunks`` yields."""
+        return len(self.content)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the content in one piece."""
+        yield self.content
+
+
+@dataclass(frozen=True, slots=True)
+class Base64File:
+    """A file as base64 lines of 76 (RFC 2045 6.8), encoded while it is read."""
+
+    source: Source
+
+    @property
+    def size(self) -> int:
+        """Octets that ``chunks`` yields."""
+        return base64_size(self.source.size)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield whole lines; raises SourceChanged."""
+        octets = 0
+        for chunk in self.source.chunks(_LINE * _LINES):
+            octets += len(chunk)
+            yield base64_lines(chunk)
+        _expect(self.source, octets, self.source.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinesFile:
+    """A file of lines with its line ends as CRLF, from octet ``skip`` of that form on."""
+
+    source: Source
+    size: int
+    skip: int = 0
+    unstuff: bool = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the normalized content; raises SourceChanged."""
+        left = self.skip
+        octets = 0
+        for chunk in normalized(self.source.chunks(SLICE_OCTETS), unstuff=self.unstuff):
+            if left >= len(chunk):
+                left -= len(chunk)
+                continue
+            piece = chunk[left:] if left else chunk
+            left = 0
+            octets += len(piece)
+            yield piece
+        _expect(self.source, octets, self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part: its header fields (each ending in CRLF, no empty line) and its encoded body."""
+
+    header: bytes
+    body: Body
+
+    @property
+    def size(self) -> int:
+        """Octets of the encoded body."""
+        return self.body.size
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the encoded body."""
+        return self.body.chunks()
+
+
+def text_part(source: Source, *, subtype: str, charset: str, boundary: str) -> Part:
+    """Make a part of a text file; raises InvalidJob with file, line and octet where it does not decode.
+
+    ``boundary`` does not occur in the encoded body.
+    """
+    raw = source.read()
+    octets = plain_ascii(raw, charset)
+    is_plain = octets is not None
+    if octets is None:
+        try:
+            octets = decode_text(raw, charset).encode()
+        except CharsetError as error:
+            problem = Problem(
+                where=f"{printable(source.name)}: line {error.line}",
+                what=printable(str(error)),
+                hint=error.hint,
+            )
+            raise InvalidJob(source.name, [problem]) from None
+        is_plain = plain_ascii(octets, "ascii") is not None
+    encoding, body = _encoded(octets, is_plain=is_plain and boundary.encode() not in octets)
+    header = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n"
+    return Part(header=header.encode("ascii"), body=Octets(body))
+
+
+def attachment_part(source: Source, attachment: Attachment, *, boundary: str) -> Part:
+    """Make a part of a file: bit for bit as base64, or as a message where its name and its content say so."""
+    media_type = attachment.type or media.type_of(attachment.name)
+    body: Body = Base64File(source)
+    encoding = "base64"
+    if media_type.lower() == media.MESSAGE:
+        found = scan(normalized(source.chunks(SLICE_OCTETS)), forbidden=boundary.encode())
+        is_message = found.is_ascii and found.longest <= LINE_OCTETS and not (found.has_nul or found.has_forbidden)
+        if is_message:
+            body, encoding = LinesFile(source=source, size=found.size), "7bit"
+        else:
+            media_type = media.OCTETS
+    types: dict[str, str] = {"charset": attachment.charset} if attachment.charset is not None else {}
+    header = parameter_field("Content-Type", media_type, {**types, "name": attachment.name})
+    header += f"Content-Transfer-Encoding: {encoding}\r\n".encode("ascii")
+    header += parameter_field("Content-Disposition", "attachment", {"filename": attachment.name})
+    if attachment.description:
+        header += text_field("Content-Description", attachment.description)
+    return Part(header=header, body=body)
+
+
+def base64_lines(octets: bytes) -> bytes:
+    """Encode in lines of 76 characters, each ending in CRLF."""
+    encoded = b2a_base64(octets, newline=False)
+    if len(encoded) == _SLICE.size:
+        return b"\r\n".join(_SLICE.unpack(encoded)) + b"\r\n"
+    whole = len(encoded) // 76
+    lines = list(struct.unpack_from("76s" * whole, encoded))
+    if len(encoded) > whole * 76:
+        lines.append(encoded[whole * 76 :])
+    return b"\r\n".join([*lines, b""])
+
+
+def base64_size(octets: int) -> int:
+    """Return what ``base64_lines`` makes of so many octets."""
+    encoded = (octets + 2) // 3 * 4
+    return encoded + (encoded + 75) // 76 * 2
+
+
+def _encoded(octets: bytes, *, is_plain: bool) -> tuple[str, bytes]:
+    """Choose the smallest legal transfer encoding for text with CRLF line ends."""
+    if is_plain and (len(octets) <= LINE_OCTETS or max(map(len, octets.split(b"\r\n"))) <= LINE_OCTETS):
+        return "7bit", octets
+    quoted = b2a_qp(octets, istext=True)
+    if len(quoted) <= base64_size(len(octets)):
+        return "quoted-printable", quoted
+    if len(octets) <= _LINE * _LINES:
+        return "base64", base64_lines(octets)
+    step = _LINE * _LINES
+    return "base64", b"".join([base64_lines(octets[start : start + step]) for start in range(0, len(octets), step)])
+
+
+def _expect(source: Source, octets: int, size: int) -> None:
+    if octets != size:
+        what = f"the file was changed while it was being sent: {octets} octets instead of {size}"
+        raise SourceChanged(printable(source.name), what, hint="drop the job again when its files are finished")
