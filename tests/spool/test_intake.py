@@ -227,6 +227,16 @@ def test_a_creation_in_place_undoes_the_evidence(spool: Harness) -> None:
     assert spool.run(3) == ["job"]
 
 
+def test_a_creation_in_place_undoes_evidence_that_was_taken_in(spool: Harness) -> None:
+    """The same when the rename was already known to us and the drop only waited for its turn."""
+    spool.scan()
+    spool.job()
+    spool.seen("job")
+    assert spool.take(0) == []
+    spool.seen("job", renamed=False)
+    assert spool.take() == []
+
+
 @pytest.mark.parametrize("mode", [Mode.QUIET, Mode.MARKER])
 def test_modes_restrict_the_rules(spool: Harness, mode: Mode) -> None:
     """In modes quiet and marker a rename makes nothing ready."""
@@ -274,6 +284,7 @@ def test_ignored_names_are_left_alone_until_renamed(spool: Harness) -> None:
     for name in (".a", "b.tmp", "c.part"):
         spool.job(name)
         spool.seen(name)
+    assert spool.take() == []
     assert spool.run(10) == []
     assert spool.intake.next_look(spool.now) is None
     (spool.incoming / "b.tmp").rename(spool.incoming / "b")
@@ -408,6 +419,42 @@ def test_a_drop_is_handed_out_once(spool: Harness) -> None:
     spool.scan()
     assert spool.take() == ["job"]
     assert spool.run(60) == []
+
+
+def test_what_was_claimed_costs_the_next_scan_nothing(spool: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a drop that is still there is compared with the one that was handed out."""
+    for name in ("a", "b", "c"):
+        spool.job(name)
+        spool.seen(name)
+    assert spool.claim() == ["a", "b", "c"]
+    looked = counted(monkeypatch)
+    spool.scan()
+    assert looked == []
+
+
+def test_a_drop_that_changed_after_it_was_handed_out_is_looked_at_anew(spool: Harness) -> None:
+    """Inode numbers are used again, so another ctime makes another drop; offering one twice does no harm."""
+    spool.job()
+    spool.seen("job")
+    assert spool.take() == ["job"]
+    spool.incoming.joinpath("job").chmod(0o700)
+    spool.scan()
+    assert spool.intake.waiting == 1
+    assert spool.run(3) == ["job"]
+
+
+def test_what_vanishes_under_our_eyes_is_no_trouble(spool: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removed between two system calls of one look: forgotten without a word."""
+    spool.scan()
+    spool.job()
+
+    def survey(*_arguments: object) -> object:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(examine, "survey", survey)
+    spool.seen("job", renamed=False)
+    assert spool.take() == []
+    assert (spool.intake.notices, spool.intake.next_look(spool.now)) == ([], None)
 
 
 def test_the_same_name_again_is_a_new_drop(spool: Harness) -> None:
@@ -635,6 +682,17 @@ def test_evidence_from_before_an_overflow_is_not_trusted(spool: Harness) -> None
     assert spool.run(3) == ["job"]
 
 
+def test_a_scan_that_finds_events_lost_trusts_no_evidence_either(spool: Harness) -> None:
+    """It makes no difference who asks the watcher first."""
+    spool.scan()
+    spool.job()
+    spool.seen("job")
+    assert spool.take(0) == []
+    spool.intake._watcher.note_rescan()
+    spool.scan()
+    assert spool.take() == []
+
+
 @pytest.mark.parametrize("how", ["renamed", "deleted"])
 def test_a_replaced_folder_is_followed(spool: Harness, tmp_path: Path, how: str) -> None:
     """incoming/ renamed away or deleted is made again at the next scan, and watched anew."""
@@ -663,6 +721,27 @@ def test_a_folder_put_in_place_of_the_old_one_is_followed(spool: Harness, tmp_pa
     spool.job("fresh")
     assert spool.run(1) == []
     assert spool.run(1.5) == ["fresh"]
+
+
+def test_what_lies_in_a_folder_put_in_place_counts_as_at_the_start(spool: Harness, tmp_path: Path) -> None:
+    """A folder that was mounted or restored is met as at the start: old time stamps are quiet."""
+    spool.scan()
+    spool.incoming.rename(tmp_path / "away")
+    spool.incoming.mkdir()
+    spool.incoming.chmod(0o1777)
+    spool.job()
+    spool.wall_ahead += 10
+    spool.scan()
+    assert spool.take() == ["job"]
+
+
+def test_a_living_watch_is_kept(spool: Harness) -> None:
+    """A scan does not begin the watching anew when nothing is wrong: events would be lost in between."""
+    spool.intake.start()
+    spool.scan()
+    reader = spool.intake._watcher._reader
+    spool.scan()
+    assert spool.intake._watcher._reader is reader
 
 
 def test_a_dead_reader_is_replaced(spool: Harness) -> None:
