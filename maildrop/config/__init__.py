@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +17,7 @@ from typing import Any
 
 from maildrop.config.document import AuthTable, Document, RelayTable
 from maildrop.config.secrets import SecretError, password_of
+from maildrop.delivery.mailing import MailingSettings
 from maildrop.delivery.relay import RelaySettings, tls_context
 from maildrop.delivery.retry import RetrySettings
 from maildrop.delivery.route import Route
@@ -25,11 +25,8 @@ from maildrop.errors import ConfigurationError, Problem, did_you_mean
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
 from maildrop.mail.envelope import Defaults, Limits
-from maildrop.mail.pickup import Dialect
 from maildrop.schema import Model, TomlError, read_toml, validate
-from maildrop.smtp.auth import Credentials
-from maildrop.smtp.protocol import Security
-from maildrop.smtp.session import Timeouts
+from maildrop.smtp import Credentials, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings
 from maildrop.spool.layout import Settling
 
@@ -53,12 +50,8 @@ class Config:
     volatile: bool
     min_free: float
     intake: IntakeSettings
-    dialect: Dialect
-    limits: Limits
-    defaults: Defaults
-    message_id_domain: str
+    mailing: MailingSettings
     relays: dict[str, RelaySettings]
-    routes: tuple[Route, ...]
     retry: RetrySettings
     layout: Settling
     transcript: str
@@ -99,7 +92,7 @@ def load(path: str, *, secrets: bool = True) -> Config:
     def problem(key: str, what: str, hint: str = "") -> None:
         problems.append(Problem(where=f"{path}: {key}", what=what, hint=hint))
 
-    hostname = document.defaults.hostname or socket.gethostname()
+    hostname = document.defaults.hostname or os.uname().nodename
     relays = {
         name: _relay(name, table, hostname, secrets=secrets, problem=problem) for name, table in document.relays.items()
     }
@@ -129,20 +122,8 @@ def _config(
             incomplete_after_seconds=intake.incomplete_after,
             eml=intake.eml,
         ),
-        dialect=intake.eml_dialect,
-        limits=Limits(
-            envelope_octets=intake.max_envelope,
-            recipients=intake.max_recipients,
-            files=intake.max_files,
-            message_octets=intake.max_message,
-        ),
-        defaults=defaults,
-        message_id_domain=document.defaults.message_id_domain or hostname,
+        mailing=_mailing(document, defaults, hostname),
         relays=relays,
-        routes=tuple(
-            Route(sender=route.sender, recipient=route.recipient, job=route.job, relays=tuple(route.relays))
-            for route in document.routes
-        ),
         retry=RetrySettings(
             schedule_seconds=tuple(document.retry.schedule),
             give_up_seconds=document.retry.give_up,
@@ -153,6 +134,26 @@ def _config(
         keep_message=document.settle.keep_message,
         log_format=document.log.format,
         log_level=document.log.level,
+    )
+
+
+def _mailing(document: Document, defaults: Defaults, hostname: str) -> MailingSettings:
+    intake = document.intake
+    return MailingSettings(
+        defaults=defaults,
+        limits=Limits(
+            envelope_octets=intake.max_envelope,
+            recipients=intake.max_recipients,
+            files=intake.max_files,
+            message_octets=intake.max_message,
+        ),
+        dialect=intake.eml_dialect,
+        domain=document.defaults.message_id_domain or hostname,
+        relays=tuple(document.relays),
+        routes=tuple(
+            Route(sender=route.sender, recipient=route.recipient, job=route.job, relays=tuple(route.relays))
+            for route in document.routes
+        ),
     )
 
 
@@ -277,6 +278,11 @@ def _table(name: str, table: Model) -> list[str]:
 
 def _key(name: str) -> str:
     return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)
+
+
+def quoted(text: str) -> str:
+    """Return text as a TOML string."""
+    return json.dumps(text)
 
 
 def _value(value: Any) -> str:

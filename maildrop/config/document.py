@@ -12,7 +12,7 @@ from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.envelope import InDoubt, Partial
 from maildrop.mail.pickup import Dialect
 from maildrop.schema import BeforeValidator, Duration, Field, Model, invalid
-from maildrop.smtp.protocol import Security
+from maildrop.smtp import Security
 from maildrop.spool.intake import Mode
 from maildrop.spool.layout import Settling
 

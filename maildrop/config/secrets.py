@@ -12,7 +12,7 @@ import stat
 import subprocess
 
 from maildrop.config.document import AuthTable
-from maildrop.smtp.auth import Secret
+from maildrop.smtp import Secret
 
 _COMMAND_SECONDS = 30  # a password command that hangs must not hang the start for ever
 _MAX_OCTETS = 64 * 1024

@@ -12,9 +12,16 @@ from enum import StrEnum
 
 from maildrop.delivery.retry import CONFIGURATION_HOLD_SECONDS, hold_seconds
 from maildrop.mail.envelope import InDoubt
-from maildrop.smtp.auth import Credentials
-from maildrop.smtp.protocol import Security
-from maildrop.smtp.session import Endpoint, Session, SessionFailed, Timeouts, Transcript, connect
+from maildrop.smtp import (
+    Credentials,
+    Endpoint,
+    Security,
+    Session,
+    SessionFailed,
+    Timeouts,
+    Transcript,
+    connect,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +87,7 @@ class Relay:
         self.hold_state: Hold | None = None
         self.busy = 0  # couriers that carry a job to this relay now
         self._idle: list[Session] = []
+        self._parting: list[Session] = []
         self._endpoint = Endpoint(
             relay=settings.name,
             host=settings.host,
@@ -137,13 +145,18 @@ class Relay:
             session.abort()
         return await connect(self._endpoint, transcript=Transcript()), False
 
-    async def give_back(self, session: Session, *, now: float) -> None:
-        """Keep the session for the next job, or end it with QUIT."""
-        session.transcript.clear()
-        if self._reusable(session, now):
-            self._idle.append(session)
-        else:
-            await session.quit()
+    def give_back(self, session: Session, *, now: float) -> None:
+        """Keep the session for the next job, or let it part."""
+        session.transcript = Transcript()
+        (self._idle if self._reusable(session, now) else self._parting).append(session)
+
+    def take_parting(self, now: float) -> list[Session]:
+        """Take out the sessions whose time is over; the caller ends them with QUIT, which nobody waits for."""
+        over, self._parting = self._parting, []
+        stale = [session for session in self._idle if not self._reusable(session, now)]
+        if stale:
+            self._idle = [session for session in self._idle if session not in stale]
+        return over + stale
 
     def _reusable(self, session: Session, now: float) -> bool:
         settings = self.settings
@@ -154,13 +167,8 @@ class Relay:
             and now - session.opened_at < settings.session_seconds
         )
 
-    def expired(self, now: float) -> list[Session]:
-        """Take out the idle sessions whose time is over; the caller ends them."""
-        over = [session for session in self._idle if not self._reusable(session, now)]
-        self._idle = [session for session in self._idle if session not in over]
-        return over
-
     def drain(self) -> list[Session]:
-        """Take out every idle session; the caller ends them."""
-        idle, self._idle = self._idle, []
+        """Take out every session that nobody uses; the caller ends them."""
+        idle, self._idle = self._idle + self._parting, []
+        self._parting = []
         return idle

@@ -1,0 +1,128 @@
+"""``lint`` and ``render``: what would be sent, and what keeps it from being sent. Nothing is sent or changed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import click
+
+from maildrop import config
+from maildrop.cli.common import config_file, with_config
+from maildrop.delivery.mailing import Mailing, MailingSettings, Origin, read_mailing, route_of
+from maildrop.errors import ConfigurationError, InvalidJob, UsageError, printable
+from maildrop.mail.message import Message
+from maildrop.spool.files import JobFolder
+from maildrop.spool.layout import Spool
+from maildrop.spool.lookup import find
+from maildrop.spool.readiness import FINISHED_MESSAGE
+
+
+@click.command("lint", epilog="Example: maildropd lint ./invoice-4711 letter.eml")
+@click.argument("jobs", nargs=-1, required=True)
+@with_config
+def lint_command(jobs: tuple[str, ...], config_path: str | None) -> int:
+    """Validate jobs: folders or .eml files anywhere, or names of jobs in the spool. Sends nothing."""
+    settings = _settings(config_path)
+    code = 0
+    for text in jobs:
+        try:
+            with _opened(text, config_path) as (folder, message_name):
+                mailing = read_mailing(folder, settings, origin=_origin(None, None), message_name=message_name)
+                message = mailing.compose()
+                if settings.relays:
+                    route_of(text, mailing.delivery, settings)
+        except InvalidJob as invalid:
+            code = 65
+            for problem in invalid.problems:
+                click.echo(f"{printable(text)}: {problem}")
+        else:
+            click.echo(f"{printable(text)}: fine; {_summary(mailing, message)}")
+    return code
+
+
+@click.command("render", epilog="Example: maildropd render ./invoice-4711 -o invoice.eml")
+@click.argument("job")
+@with_config
+@click.option("-o", "output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
+@click.option("--message-id", metavar="ID", help="Fix the Message-ID.")
+@click.option("--date", metavar="TIME", help="Fix the Date: RFC 3339, such as 2026-11-23T08:00:00Z.")
+def render_command(
+    job: str, config_path: str | None, output: str | None, message_id: str | None, date: str | None
+) -> None:
+    """Print the exact message that would be sent, with CRLF line ends.
+
+    A job that was tried before keeps its Message-ID and Date; for a folder without a result both are new each time,
+    unless they are fixed by the options.
+    """
+    settings = _settings(config_path)
+    with _opened(job, config_path) as (folder, message_name):
+        mailing = read_mailing(folder, settings, origin=_origin(message_id, date), message_name=message_name)
+        message = mailing.compose()
+        with click.open_file(output or "-", "wb") as file:
+            for chunk in message.chunks():
+                file.write(chunk)
+    click.echo(_summary(mailing, message), err=True)
+
+
+def _settings(config_path: str | None) -> MailingSettings:
+    """Return the configuration's settings, or the defaults on a machine that has no configuration (a developer's)."""
+    path = config_file(config_path)
+    if config_path is None and not os.path.exists(path):
+        return MailingSettings()
+    return config.load(path, secrets=False).mailing
+
+
+def _summary(mailing: Mailing, message: Message) -> str:
+    paths = mailing.delivery.forward_paths
+    return (
+        f"{message.size} octets from <{printable(mailing.delivery.reverse_path)}> to {printable(', '.join(paths))}"
+        f", subject '{printable(mailing.subject)}'"
+    )
+
+
+def _origin(message_id: str | None, date: str | None) -> Origin:
+    first = datetime.now(UTC)
+    if date is not None:
+        try:
+            first = datetime.fromisoformat(date)
+        except ValueError:
+            raise UsageError("--date", f"'{date}' is not a time", hint="write it like 2026-11-23T08:00:00Z") from None
+        if first.tzinfo is None:
+            first = first.astimezone()
+    if message_id is not None:
+        message_id = f"<{message_id.strip('<>')}>"
+    return Origin(first=first, token=secrets.token_hex(16), message_id=message_id)
+
+
+@contextmanager
+def _opened(text: str, config_path: str | None) -> Iterator[tuple[JobFolder, str]]:
+    """Open the folder that a person means, and say which file in it is the finished message, if one is."""
+    path = _path(text, config_path)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise UsageError(printable(text), error.strerror or str(error), hint="name a folder or an .eml file") from None
+    alone = not stat.S_ISDIR(status.st_mode)
+    parent = os.path.dirname(os.path.abspath(path)) if alone else path
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    where = os.fstat(descriptor)
+    owner = status.st_uid if alone else where.st_uid
+    with JobFolder(descriptor, owner=owner, daemon=os.geteuid(), device=where.st_dev) as folder:
+        yield folder, os.path.basename(path) if alone else FINISHED_MESSAGE
+
+
+def _path(text: str, config_path: str | None) -> str:
+    if "/" in text or os.path.exists(text):
+        return text
+    try:
+        document = config.read(config_file(config_path))
+    except ConfigurationError:
+        return text  # no spool to look in: the error will be about the path
+    with Spool.open(document.spool.path, volatile=document.spool.volatile, layout=document.settle.layout) as spool:
+        place = find(spool, text)
+        return f"{spool.path}/{place.state}/{place.name}"

@@ -1,0 +1,212 @@
+"""One job's visit to one relay: the transactions of one session, each recorded as it happens.
+
+The order of the durable steps is the promise:
+
+1. before the final dot, the result as it will be if the relay says yes is written and synced (``Job.prepare``);
+2. on the 2yz the very next system call is the rename that records it (``Job.accept``), from inside the receive path;
+3. at the end of the loop's turn the target folder is synced, once for all jobs of the turn (``Commit``);
+4. only then the reply's words are added (``Job.finish``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from maildrop.delivery.account import Account
+from maildrop.delivery.commit import Commit
+from maildrop.delivery.load import Loaded
+from maildrop.delivery.outcome import Judgement, Scope, Verdict, judge
+from maildrop.delivery.relay import Relay
+from maildrop.delivery.route import Leg
+from maildrop.errors import MaildropError
+from maildrop.mail.envelope import Partial
+from maildrop.mail.message import Message, Need
+from maildrop.smtp import Reply, Session, Stage, Transaction, TransactionResult
+from maildrop.spool.job import home_of
+from maildrop.spool.layout import State
+from maildrop.spool.record import Outcome, Status
+
+_RECORD_RETRY_SECONDS = 1.0  # an accepted mail whose rename failed (EIO, EROFS) is recorded as soon as the disk allows
+_YES = Reply(code=250, lines=("",))  # the answer that the prepared record assumes
+
+
+class MessageChanged(MaildropError):
+    """The message is not octet for octet that of the first attempt; raised before the final dot is sent."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """The account of a job at one relay, from the first MAIL to the last reply."""
+
+    loaded: Loaded
+    leg: Leg
+    message: Message
+    relay: Relay
+    commit: Commit
+    now: Callable[[], datetime]
+    started: datetime
+    attempts_before: int
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    asked: tuple[str, ...] = ()  # the recipients of the transaction that is under way
+    settled: State | None = None  # where the record of success has moved the job
+    trouble: OSError | None = None  # of this machine, after an acceptance was recorded
+    prepared: bool = False  # a record of success lies in active/ that no reply has confirmed
+    _digest: Callable[[], str] = str
+    _target: State | None = None
+    _unrecorded: OSError | None = None
+
+    @property
+    def account(self) -> Account:
+        """Return the job's account."""
+        return self.loaded.account
+
+    async def deliver(self, session: Session) -> Judgement:
+        """Send the message to the leg's recipients in as many transactions as it takes; return the last judgement.
+
+        Every acceptance is durable when this returns. Raises SessionLost, SourceChanged, MessageChanged, OSError.
+        """
+        refusal = refuse_here(self.loaded, self.message, session, self.relay)
+        if refusal is not None:
+            judgement = _refused_here(self.leg.forward_paths, refusal)
+            self.enter(judgement, session)
+            return judgement
+        remaining = self.leg.forward_paths
+        while True:
+            asked, rest = self._split(remaining)
+            self.asked = asked
+            result = await session.deliver(self._transaction(session, asked))
+            judgement = judge(result, asked)
+            if not judgement.counted:
+                return judgement
+            self.enter(judgement, session)
+            if result.end is not None and result.end.severity == 2:
+                await self._make_durable()
+            remaining = judgement.again + rest
+            if self.settled is not None or not remaining or self._is_over(judgement):
+                return judgement
+
+    def _split(self, paths: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if self.loaded.delivery.partial is Partial.ALL_OR_NOTHING:
+            return paths, ()  # one transaction, or it could not be all or nothing
+        most = self.relay.settings.recipients_per_message
+        return paths[:most], paths[most:]
+
+    @staticmethod
+    def _is_over(judgement: Judgement) -> bool:
+        """Tell whether a further transaction makes no sense: the message itself was refused or deferred."""
+        return judgement.scope is Scope.MESSAGE or not any(
+            verdict.status is Status.DELIVERED or verdict.stage is Stage.RCPT for verdict in judgement.verdicts
+        )
+
+    def enter(self, judgement: Judgement, session: Session) -> None:
+        """Take the verdicts into the account, as part of this visit's one attempt."""
+        self.account.apply(judgement.verdicts, relay=self.relay.name)
+        self.verdicts.update({verdict.path: verdict for verdict in judgement.verdicts})
+        self._count(self.account, session, self.verdicts)
+
+    def _count(self, account: Account, session: Session, verdicts: dict[str, Verdict]) -> None:
+        del account.attempts[self.attempts_before :]
+        account.attempted(
+            started=self.started,
+            seconds=(self.now() - self.started).total_seconds(),
+            relay=self.relay.name,
+            peer=session.peer,
+            tls=session.tls,
+            statuses=[verdict.status for verdict in verdicts.values()],
+        )
+
+    def _transaction(self, session: Session, asked: tuple[str, ...]) -> Transaction:
+        self._target, self._unrecorded = None, None
+
+        async def prepare(result: TransactionResult) -> None:
+            self._prepare(result, asked, session)
+
+        def record(_result: TransactionResult) -> None:
+            try:
+                self.loaded.job.accept(self._target)
+            except OSError as error:
+                self._unrecorded = error
+
+        delivery = self.loaded.delivery
+        smtputf8 = Need.SMTPUTF8 in self.message.needs or not _is_ascii(delivery.reverse_path, *asked)
+        return Transaction(
+            reverse_path=delivery.reverse_path,
+            forward_paths=asked,
+            size=self.message.size,
+            chunks=self._hashed,
+            smtputf8=smtputf8,
+            eightbitmime=Need.EIGHTBITMIME in self.message.needs,
+            all_or_nothing=delivery.partial is Partial.ALL_OR_NOTHING,
+            prepare=prepare,
+            record=record,
+        )
+
+    def _hashed(self) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        self._digest = lambda: f"sha256:{digest.hexdigest()}"
+        for chunk in self.message.chunks():
+            digest.update(chunk)
+            yield chunk
+
+    def _prepare(self, result: TransactionResult, asked: tuple[str, ...], session: Session) -> None:
+        """Write the record as it will be on a yes; every octet but the final dot has been sent."""
+        account = self.account
+        digest = self._digest()
+        if account.digest not in (None, digest):
+            what = "the message is no longer the one of the first attempt; a file of the job was changed"
+            raise MessageChanged("job", what, hint="drop it again as a new job, if both mails are wanted")
+        account.digest = digest
+        assumed = judge(replace(result, end=_YES), asked)
+        future = account.assuming_accepted(result.accepted, assumed.verdicts, relay=self.relay.name)
+        self._count(future, session, self.verdicts | {verdict.path: verdict for verdict in assumed.verdicts})
+        outcome = future.outcome()
+        self._target = None if outcome is Outcome.DEFERRED else home_of(outcome)
+        self.prepared = True
+        self.loaded.job.prepare(future.result(outcome, finished=self.now()), completing=self._target is not None)
+
+    async def _make_durable(self) -> None:
+        """Sync what ``record`` renamed, add the reply's words. From the rename on nothing may undo the acceptance."""
+        job = self.loaded.job
+        while self._unrecorded is not None:
+            await asyncio.sleep(_RECORD_RETRY_SECONDS)
+            try:
+                job.accept(self._target)
+            except OSError as error:
+                self._unrecorded = error
+            else:
+                self._unrecorded = None
+        self.prepared = False
+        self.settled = self._target
+        try:
+            await self.commit.directory(job.landing)
+            if self._target is not None:
+                job.finish(self.account.result(self.account.outcome(), finished=self.now()))
+        except OSError as error:
+            self.trouble = error
+
+
+def _is_ascii(*paths: str) -> bool:
+    return all(path.isascii() for path in paths)
+
+
+def refuse_here(loaded: Loaded, message: Message, session: Session, relay: Relay) -> Reply | None:
+    """Return our own refusal of a message that this relay can't take: too large, or an extension that it lacks."""
+    limits = [limit for limit in (relay.settings.max_message_octets, session.extensions.size_limit) if limit]
+    if limits and message.size > min(limits):
+        text = f"5.3.4 the message has {message.size} octets; relay {relay.name} takes at most {min(limits)}"
+        return Reply(code=552, lines=(text,))
+    paths = (loaded.delivery.reverse_path, *loaded.delivery.forward_paths)
+    if (Need.SMTPUTF8 in message.needs or not _is_ascii(*paths)) and not session.extensions.smtputf8:
+        return Reply(code=553, lines=(f"5.6.7 a non-ASCII address needs SMTPUTF8, which relay {relay.name} lacks",))
+    if Need.EIGHTBITMIME in message.needs and not session.extensions.eightbitmime:
+        return Reply(code=554, lines=(f"5.6.3 the message is 8-bit and relay {relay.name} lacks 8BITMIME",))
+    return None
+
+
+def _refused_here(paths: tuple[str, ...], reply: Reply) -> Judgement:
+    verdicts = tuple(Verdict(path=path, status=Status.REJECTED, stage=Stage.LOCAL, reply=reply) for path in paths)
+    return Judgement(scope=Scope.MESSAGE, verdicts=verdicts)
