@@ -19,8 +19,19 @@ from maildrop.errors import Problem, printable
 from maildrop.spool.backlog import Arrival, Backlog, Observed
 from maildrop.spool.examine import Examiner, Finding
 from maildrop.spool.layout import Spool, State
-from maildrop.spool.observe import NamedFiles, status_of
-from maildrop.spool.readiness import Drop, IntakeSettings, Kind, Lack, Mode, Step, is_ignored, job_name, problems
+from maildrop.spool.observe import NamedFiles, identity_of, status_of
+from maildrop.spool.readiness import (
+    Drop,
+    IntakeSettings,
+    Kind,
+    Lack,
+    Mode,
+    Step,
+    entry_name,
+    is_ignored,
+    job_name,
+    problems,
+)
 from maildrop.spool.watch import Seen, Watcher
 
 __all__ = ["Drop", "Intake", "IntakeSettings", "Kind", "Mode"]
@@ -31,15 +42,14 @@ _WATCH_AGAIN_SECONDS = 60.0  # between two tries to get inotify back
 
 _GONE = (errno.ENOENT, errno.ENOTDIR)  # or swapped for something else: the next scan knows
 
-_Identity = tuple[int, int, int]
-
 
 @dataclass(slots=True, kw_only=True)
 class _Handed:
     """A drop that was handed out: which one it was, to tell it from a later one of its name."""
 
-    identity: _Identity
+    identity: tuple[int, int, int]
     observed: Observed
+    at: float
 
 
 class Intake:
@@ -123,7 +133,10 @@ class Intake:
         self._listed_once = True
 
     def take(self, limit: int, now_monotonic: float, now_wall: float) -> list[Drop]:
-        """Return at most ``limit`` drops that are ready, each once; claim them before the next call.
+        """Return at most ``limit`` drops that are ready; claim them before the next call.
+
+        Each is handed out once, unless it is given back, or is still there ``rescan_seconds`` later: then its claim
+        came to nothing and nobody said so.
 
         Looks at what events told of and at what is due, but only at so much that it takes some 20 ms; ``next_look``
         tells when to call again. Scans by itself where events were lost.
@@ -164,7 +177,7 @@ class Intake:
         observed.refusals += 1
         if reason != observed.refusal:
             observed.refusal = reason
-            self.notices.append(Problem(where=_entry(name), what=printable(reason)))
+            self.notices.append(Problem(where=entry_name(name), what=printable(reason)))
         rescan_seconds = self._settings.rescan_seconds
         doubled = rescan_seconds * 2.0 ** min(observed.refusals - 1, 16)
         self._backlog.observe(observed, self._now + max(rescan_seconds, min(doubled, _LONGEST_BLOCK_SECONDS)))
@@ -179,7 +192,7 @@ class Intake:
         Device and inode are compared, for no event tells reliably that a folder was replaced, or mounted over.
         """
         held = os.fstat(self._folder)
-        if self._spool.incoming_identity() != (held.st_dev, held.st_ino):
+        if self._spool.incomingidentity_of() != (held.st_dev, held.st_ino):
             self._watcher.stop()
             self._spool.remake_incoming()
             self._watch_again_at = float("-inf")
@@ -222,20 +235,20 @@ class Intake:
     def _compare(self, name: str, arrival: Arrival) -> None:
         """See whether a drop that was handed out is still that one, or a new one of the same name."""
         handed = self._handed[name]
-        status = self._status(name)
-        if status is not None and _identity(status) == handed.identity:
+        try:
+            status = status_of(self._folder, name)
+        except OSError:  # the next look will put it into words
+            status = None
+        is_same = status is not None and identity_of(status) == handed.identity
+        if is_same and self._now < handed.at + self._settings.rescan_seconds:
             return
         del self._handed[name]
-        if status is not None:
+        if is_same:
+            self._backlog.observe(handed.observed, self._now)
+        elif status is not None:
             # The event may be a late one about the drop handed out, unless that one's rename was already seen.
             seen_before = handed.observed.arrival is Arrival.RENAMED
             self._backlog.add(name, arrival if seen_before else Arrival.LISTED)
-
-    def _status(self, name: str) -> os.stat_result | None:
-        try:
-            return status_of(self._folder, name)
-        except OSError:  # the next look will put it into words
-            return None
 
     def _look(self, observed: Observed) -> tuple[Drop | None, int]:
         """Look at one name: hand it out, or observe it further; also return the number of files looked at."""
@@ -244,7 +257,8 @@ class Intake:
         except OSError as error:
             if error.errno not in _GONE:
                 observed.lack = Lack.TROUBLE
-                self._announce(observed, (Problem(where=_entry(observed.name), what=f"can't be looked at: {error}"),))
+                what = f"can't be looked at: {error.strerror}"
+                self._announce(observed, (Problem(where=entry_name(observed.name), what=what),))
                 self._backlog.observe(observed, self._now + self._settings.rescan_seconds)
             return None, 1
         return (None, 1) if found is None else (self._act(observed, found), found.cost)
@@ -263,7 +277,7 @@ class Intake:
         return None
 
     def _hand_out(self, observed: Observed, found: Finding, overdue: tuple[Problem, ...]) -> Drop:
-        self._handed[observed.name] = _Handed(identity=_identity(found.status), observed=observed)
+        self._handed[observed.name] = _Handed(identity=identity_of(found.status), observed=observed, at=self._now)
         job = job_name(observed.name, found.kind)
         return Drop(name=observed.name, job=job, kind=found.kind, overdue=overdue)
 
@@ -283,12 +297,3 @@ class Intake:
         if not observed.announced:
             observed.announced = True
             self.notices.extend(found)
-
-
-def _entry(name: str) -> str:
-    return f"incoming/{printable(name)}"
-
-
-def _identity(status: os.stat_result) -> _Identity:
-    """Return what tells two drops of one name apart; the ctime because inode numbers are used again."""
-    return status.st_dev, status.st_ino, status.st_ctime_ns

@@ -45,6 +45,11 @@ def status_of(folder: int, name: str) -> os.stat_result | None:
         raise
 
 
+def identity_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what tells two drops of one name apart; the ctime because inode numbers are used again."""
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
 def kind_of(name: str, status: os.stat_result, *, eml: bool) -> Kind:
     """Tell what an entry is; ``eml`` says whether bare ``.eml`` files are drops."""
     if stat.S_ISDIR(status.st_mode):

@@ -150,6 +150,11 @@ def is_eml(name: str) -> bool:
     return len(name) > len(_EML) and name[-len(_EML) :].lower() == _EML
 
 
+def entry_name(name: str) -> str:
+    """Return how an entry is shown to people."""
+    return f"incoming/{printable(name)}"
+
+
 def job_name(name: str, kind: Kind) -> str:
     """Return the job that an entry becomes: ``NAME.eml`` becomes ``NAME``."""
     return name[: -len(_EML)] if kind is Kind.EML else name
@@ -243,7 +248,7 @@ def problems(name: str, sight: Sight, verdict: Verdict, *, waited_seconds: float
     waited = f" after {span(waited_seconds)} without a change" if waited_seconds else ""
     if verdict.lack is Lack.FILES:
         return tuple(_missing(path, sight.names, waited) for path in verdict.details)
-    entry = f"incoming/{printable(name)}"
+    entry = entry_name(name)
     what, hint = _wording(entry, sight, verdict)
     return (Problem(where=entry, what=what + waited, hint=hint),)
 

@@ -39,6 +39,7 @@ class Harness:
         self.incoming = path / "incoming"
         self.staging = path / "tmp"
         self.now = 1000.0
+        self.claimed = 0
         self.wall_ahead = time.time() - self.now
         self.woken = threading.Event()
         self.intake = self.make(IntakeSettings())
@@ -70,17 +71,18 @@ class Harness:
         """Take what is ready, and move it out of incoming/ as a claim does."""
         names = self.take(limit)
         for name in names:
-            (self.incoming / name).rename(self.incoming.parent / "active" / name)
+            self.claimed += 1
+            (self.incoming / name).rename(self.incoming.parent / "active" / str(self.claimed))
         return names
 
-    def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> list[str]:
+    def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False, claiming: bool = True) -> list[str]:
         """Let time pass as the coordinator does: look when a look is due, scan now and then; return what got ready."""
         end, next_scan, ready = self.now + seconds, self.now, list[str]()
         while True:
             if self.now >= next_scan:
                 self.scan()
                 next_scan += self.settings.rescan_seconds
-            ready += self.take()
+            ready += self.claim() if claiming else self.take()
             due = self.intake.next_look(self.now)
             step = min(end, next_scan, end if due is None else due)
             if until() or self.now >= end:
@@ -413,12 +415,21 @@ def test_trouble_of_the_disk_blames_no_job(spool: Harness, monkeypatch: pytest.M
 
 
 def test_a_drop_is_handed_out_once(spool: Harness) -> None:
-    """Until it is claimed or given back it is not offered again."""
+    """Until it is claimed or given back it is not offered again, whatever events come."""
     spool.job()
     spool.seen("job")
     spool.scan()
     assert spool.take() == ["job"]
-    assert spool.run(60) == []
+    spool.seen("job")
+    assert spool.run(4.9, claiming=False) == []
+
+
+def test_a_drop_whose_claim_failed_in_silence_is_offered_again(spool: Harness) -> None:
+    """The disk was full in the midst of claiming, say: what is still there at a later scan is not forgotten."""
+    spool.job()
+    spool.seen("job")
+    assert spool.take() == ["job"]
+    assert spool.run(5.1, claiming=False) == ["job"]
 
 
 def test_what_was_claimed_costs_the_next_scan_nothing(spool: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,14 +496,14 @@ def test_an_unclaimable_drop_is_said_once_and_tried_ever_more_rarely(spool: Harn
     spool.job()
     times: list[float] = []
     for _ in range(7):
-        assert spool.run(100, until=lambda: spool.intake.blocked == 0) == ["job"]
+        assert spool.run(100, until=lambda: spool.intake.blocked == 0, claiming=False) == ["job"]
         times.append(spool.now)
         spool.intake.give_back("job", "permission denied; as its owner: chmod g+rwx")
         assert (spool.intake.blocked, spool.intake.incomplete) == (1, 0)
     pauses = [round(after - before) for before, after in pairwise(times)]
     assert pauses == [5, 10, 20, 40, 60, 60]
     assert [notice.where for notice in spool.intake.notices] == ["incoming/job"]
-    assert spool.run(100, until=lambda: spool.intake.blocked == 0) == ["job"]
+    assert spool.run(100, until=lambda: spool.intake.blocked == 0, claiming=False) == ["job"]
     spool.intake.give_back("job", "no space left on device")
     assert len(spool.intake.notices) == 2
 
