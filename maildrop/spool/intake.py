@@ -192,7 +192,7 @@ class Intake:
         Device and inode are compared, for no event tells reliably that a folder was replaced, or mounted over.
         """
         held = os.fstat(self._folder)
-        if self._spool.incomingidentity_of() != (held.st_dev, held.st_ino):
+        if self._spool.incoming_identity() != (held.st_dev, held.st_ino):
             self._watcher.stop()
             self._spool.remake_incoming()
             self._watch_again_at = float("-inf")
