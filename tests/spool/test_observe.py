@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from maildrop.mail.part import SourceChanged
 from maildrop.spool import observe
+from maildrop.spool.files import FileSource
 from maildrop.spool.observe import glance, has_writer, kind_of, prove, status_of, survey
 from maildrop.spool.readiness import Kind, Proof, Sight
 
@@ -232,6 +235,38 @@ def test_a_writer_of_a_bare_message_is_found(incoming: Incoming) -> None:
     assert incoming.prove("x.eml") == Proof()
 
 
+def test_another_process_lease_is_a_writers(incoming: Incoming) -> None:
+    """A file server that holds a write lease for its client keeps us from opening the file: somebody may be writing."""
+    job = incoming.job(body_txt="")
+    holder = os.open(job / "body.txt", os.O_RDWR)
+    fcntl.fcntl(holder, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    assert incoming.prove().writer == "body.txt"
+    os.close(holder)
+    assert incoming.prove().writer == ""
+
+
+def test_a_file_that_will_be_refused_is_no_reason_to_wait(incoming: Incoming) -> None:
+    """A file with two links, the envelope too, is never sent; the job's verdict will name it."""
+    job = incoming.job(envelope_toml="", body_txt="")
+    for name in ("envelope.toml", "body.txt"):
+        (incoming.path / f".{name}").hardlink_to(job / name)
+    assert incoming.prove("job", "a.pdf") == Proof()
+
+
+def test_an_envelope_that_changes_while_it_is_read_is_missing(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an envelope names nothing reliably: the job is looked at again."""
+
+    def read(_source: FileSource) -> bytes:
+        raise SourceChanged("envelope.toml", "the file was changed while it was being read")
+
+    monkeypatch.setattr(FileSource, "read", read)
+    incoming.job(envelope_toml="")
+    assert incoming.prove().missing == {"envelope.toml"}
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EINVAL, errno.ENOLCK])
 def test_where_there_are_no_leases_there_are_no_writers(
     incoming: Incoming, monkeypatch: pytest.MonkeyPatch, number: int
@@ -285,12 +320,16 @@ def test_what_can_not_be_read_is_said(incoming: Incoming) -> None:
     (below / "sub").mkdir(mode=0o700)
     closed = incoming.job("closed", envelope_toml="", body_txt="")
     (closed / "body.txt").chmod(0o600)
+    incoming.job("blind", body_txt="").chmod(0o704)  # its names can be listed, and nothing more
+    incoming.job("sealed", envelope_toml="").joinpath("envelope.toml").chmod(0o600)
     incoming.path.chmod(0o755)
     os.seteuid(65534)
     try:
         assert incoming.look("folder").unreadable == ".: Permission denied"
         assert incoming.look("below").unreadable == "sub: Permission denied"
+        assert incoming.look("blind").unreadable == ".: Permission denied"
         assert incoming.look("closed").unreadable == ""
+        assert incoming.prove("sealed").unreadable == "envelope.toml: Permission denied"
         assert incoming.prove("closed").unreadable == "body.txt: Permission denied"
         assert not glance(incoming.descriptor, "folder", Kind.DIRECTORY, incoming.status("folder"))
     finally:
