@@ -8,11 +8,14 @@ auth          SASL exchanges; secrets that can't be printed                     
 transaction   what is asked of a relay, and the replies it gave                                      pure
 transcript    the dialog without secrets and content, bounded                                        pure
 steps         the words of the machine: phases, steps, events, faults                                pure
+conversation  what the parts of the machine share: who speaks, which reply is awaited                pure
+opening       greeting, EHLO, STARTTLS, AUTH                                                         pure
 protocol      the client as a table-driven machine: octets in; octets, events and a phase out        pure
 tls           TLS as a filter between octets                                                         pure
 endpoint      whom to talk to, how long to wait                                                      pure
 failures      how a session fails                                                                    pure
 wire          socket, name lookup, TLS in between, what was said before a line broke                 asyncio
+waiting       a task asleep until something happens or a deadline passes                              asyncio
 session       pumps the machine, keeps the deadlines                                                 asyncio
 ============  =====================================================================================  ========
 

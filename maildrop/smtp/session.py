@@ -12,6 +12,7 @@ import asyncio
 import math
 import socket
 from dataclasses import replace
+from functools import partial
 
 from maildrop.smtp.data import DataWriter, slices
 from maildrop.smtp.endpoint import Endpoint, Timeouts
@@ -22,6 +23,7 @@ from maildrop.smtp.reply import Stage
 from maildrop.smtp.steps import Event, Fault, Phase, Security
 from maildrop.smtp.transaction import Transaction, TransactionResult
 from maildrop.smtp.transcript import Transcript
+from maildrop.smtp.waiting import Alarm
 from maildrop.smtp.wire import Unreachable, Wire, dial
 
 __all__ = [
@@ -61,11 +63,11 @@ async def _connect_once(endpoint: Endpoint, transcript: Transcript) -> Session:
     except Unreachable as error:
         transcript.note(str(error))
         raise SessionFailed(endpoint.relay, Fault(stage=error.stage, what=str(error))) from error
-    session = Session(endpoint, transcript, sock, address)
     try:
+        session = Session(endpoint, transcript, sock, address)
         await session.open(sock)
     except BaseException:
-        session.abort()
+        sock.close()
         raise
     return session
 
@@ -98,7 +100,7 @@ class Session:
             on_room=self._room_to_write,
             on_loss=self._lost,
         )
-        self._waiter: asyncio.Future[None] | None = None
+        self._alarm = Alarm(self._loop)
         self._ceiling = math.inf
         self._transaction: Transaction | None = None
         self._record_failure: Exception | None = None
@@ -133,8 +135,12 @@ class Session:
 
     async def open(self, sock: socket.socket) -> None:
         """Go from the greeting to AUTH; raises `SessionFailed`. For `connect`."""
-        await self._loop.create_connection(lambda: self._wire, sock=sock)
-        await self._while(Phase.OPENING, Phase.TLS)
+        try:
+            await self._loop.create_connection(lambda: self._wire, sock=sock)
+            await self._while(Phase.OPENING, Phase.TLS)
+        except BaseException:
+            self.abort()
+            raise
         if self._client.phase is not Phase.READY:
             raise SessionFailed(self._endpoint.relay, self._fault(), peer=self.peer)
         self.idle_since = self._loop.time()
@@ -189,7 +195,7 @@ class Session:
         """End the session at once."""
         self._wire.abort()
         self._client.lose("the session was given up here")
-        self._wake()
+        self._alarm.wake()
 
     # The way of one transaction
 
@@ -244,8 +250,9 @@ class Session:
     async def _drained(self) -> None:
         seconds = self._timeouts.block
         deadline = min(self._loop.time() + seconds, self._ceiling)
+        too_late = partial(self._expire, f"the server took no more of the message for {seconds:g} s")
         while self._wire.unsent and self._client.phase is Phase.BODY:
-            await self._sleep_until(deadline, f"the server took no more of the message for {seconds:g} s")
+            await self._alarm.sleep(deadline, too_late)
 
     # Waiting
 
@@ -257,27 +264,13 @@ class Session:
             seconds = self._timeouts.seconds(stage)
             deadline = min(self._loop.time() + seconds, self._ceiling)
             while client.phase in phases and client.stage is stage and client.replies == replies:
-                await self._sleep_until(deadline, f"no whole reply within {seconds:g} s")
-
-    async def _sleep_until(self, deadline: float, too_late: str) -> None:
-        """Sleep until something happens on the wire, or lose the session at ``deadline``."""
-        self._waiter = self._loop.create_future()
-        alarm = self._loop.call_at(deadline, self._expire, too_late)
-        try:
-            await self._waiter
-        finally:
-            alarm.cancel()
-            self._waiter = None
+                await self._alarm.sleep(deadline, partial(self._expire, f"no whole reply within {seconds:g} s"))
 
     def _expire(self, too_late: str) -> None:
         if self._loop.time() >= self._ceiling:
             too_late = f"not finished within {self._timeouts.transaction:g} s"
         self._wire.abort()
         self._lost(too_late)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     # Called by the wire
 
@@ -293,7 +286,7 @@ class Session:
                 self._wire.close()
             else:
                 self._wire.abort()
-        self._wake()
+        self._alarm.wake()
 
     def _record(self) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine accepts nothing outside a transaction
@@ -306,16 +299,16 @@ class Session:
         self._client.transcript.note(f"encrypted with {self._wire.tls}")
         self._client.tls_established()
         self._flush()
-        self._wake()
+        self._alarm.wake()
 
     def _room_to_write(self) -> None:
         if self._dot_waits_for is not None and self._client.phase is Phase.BODY:
             self._client.dot_handed_over(self._dot_waits_for)
-        self._wake()
+        self._alarm.wake()
 
     def _lost(self, what: str) -> None:
         self._client.lose(what)
-        self._wake()
+        self._alarm.wake()
 
     # Small change
 

@@ -114,7 +114,9 @@ def mail_command(transaction: Transaction, extensions: Extensions) -> bytes:
 
 
 def rcpt_commands(transaction: Transaction) -> list[bytes]:
-    """Return RCPT for each forward-path, in order; raises ValueError for one that is no argument."""
+    """Return RCPT for each forward-path, in order; raises ValueError for one that is no argument, or given twice."""
+    if not transaction.forward_paths or len(set(transaction.forward_paths)) < len(transaction.forward_paths):
+        raise ValueError("a transaction needs at least one forward-path, and each only once")
     encoding = "utf-8" if transaction.smtputf8 else "ascii"
     return [f"RCPT TO:<{argument(path)}>".encode(encoding) for path in transaction.forward_paths]
 

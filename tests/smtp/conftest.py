@@ -110,7 +110,7 @@ class ScriptedServer:
             "deaf": lambda: self._over.wait(_SOCKET_SECONDS),
             "half-close": lambda: self._connection.shutdown(socket.SHUT_WR),
             "reset": self._reset,
-            "close": lambda: self._connection.close(),
+            "close": self._connection.close,
             "connection": self._next_connection,
         }
         verbs[verb]()
