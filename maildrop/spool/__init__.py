@@ -24,18 +24,18 @@ The transitions
 from → to             call                       what is durable when it returns
 ====================  =========================  ================================================================
 incoming → active     ``job.claim``              nothing new: after a power cut the job may be in incoming again
-deferred → active     ``Job.resume``             nothing new, likewise
+deferred → active     ``job.resume``             nothing new, likewise
 active (no change)    ``Job.note``               ``result.toml``
 active (no change)    ``Job.prepare``            the record of what happens if the server says yes. Comes *before*
                                                  the final dot; nothing is created after it
-active → sent/failed  ``Job.accept(state)``      the move, after ``Spool.sync`` (once for all jobs of a turn). One
-                                                 rename and nothing else; works on a full disk
+active → sent/failed  ``Job.accept(state)``      the move, after a sync of ``Job.landing`` (one for all jobs of a
+                                                 turn). One rename and nothing else; works on a full disk
 active (no change)    ``Job.accept(None)``       the same for a transaction that leaves recipients over:
                                                  ``result.next`` becomes ``result.toml``
 sent/failed           ``Job.finish``             nothing: the reply's words replace the prepared record
-active → deferred     ``Job.defer``              ``result.toml``; the move after ``Spool.sync``
-active → sent/failed  ``Job.settle``             ``result.toml``; the move after ``Spool.sync``
-failed → deferred     ``job.retry``              both (deferred stays deferred, due now)
+active → deferred     ``Job.defer``              ``result.toml``; the move after a sync of ``Job.landing``
+active → sent/failed  ``Job.settle``             ``result.toml``; the move after a sync of ``Job.landing``
+failed → deferred     ``byhand.retry``           both (a deferred job stays where it is, due now)
 ====================  =========================  ================================================================
 
 ``result.toml`` is always written before the move that it explains, so a job found in active tells all by itself:
@@ -46,7 +46,7 @@ in active/NAME, after the daemon died       means, and ``job.recover`` does
 an empty folder of ours                     half a claim of a single file (it is still in incoming): removed
 no ``result.toml``, or a torn one           never sent: the final dot is not sent before the record is durable.
                                             A torn one is put aside as ``result.toml.torn``
-terminal outcome, delivered recipients      **in doubt**: the dot may have been sent. Left in active; ``job.doubt``
+terminal outcome, delivered recipients      **in doubt**: the dot may have been sent. Left in active; ``Job.doubt``
 that have neither code nor text             names the recipients
 a ``result.next`` with such recipients      likewise
 a ``result.next`` without such              a note that was cut short: becomes ``result.toml``

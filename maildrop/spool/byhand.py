@@ -12,7 +12,7 @@ from maildrop.errors import UsageError
 from maildrop.spool import durable
 from maildrop.spool.job import Job
 from maildrop.spool.layout import Spool, State
-from maildrop.spool.listing import Place
+from maildrop.spool.lookup import Place
 from maildrop.spool.record import Outcome, RecipientResult, Result, Status
 
 
@@ -35,7 +35,7 @@ def retry(spool: Spool, place: Place, *, now: datetime) -> str:
             durable.sync_directory(job.folder.descriptor)
         else:
             job.defer(due)
-            durable.sync_directory(job.to_sync)
+            durable.sync_directory(job.landing)
         return job.name
 
 

@@ -71,16 +71,22 @@ def _claim_file(spool: Spool, drop: Drop) -> str:
         folder = os.open(name, OPEN_FOLDER, dir_fd=active)
         try:
             durable.rename_noreplace(spool.folder(State.INCOMING), drop.name, folder, inner)
-            owner = os.stat(inner, dir_fd=folder, follow_symlinks=False).st_uid
-            if owner != spool.daemon:
-                volume.let_read(folder, owner)  # the producer will look for the result
+            _let_producer_read(folder, inner, spool.daemon)
         finally:
             os.close(folder)
-    except BaseException:
-        with contextlib.suppress(OSError):  # not empty: the file did get in, and this is a job now
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one to tell; recovery removes it, too
             os.rmdir(name, dir_fd=active)
         raise
     return name
+
+
+def _let_producer_read(folder: int, inner: str, daemon: int) -> None:
+    """Let the owner of a bare file into the folder around it: that is where the result will be."""
+    with contextlib.suppress(OSError):  # it is claimed by now; the result can be read by asking the daemon's user
+        owner = os.stat(inner, dir_fd=folder, follow_symlinks=False).st_uid
+        if owner != daemon:
+            volume.let_read(folder, owner)
 
 
 def is_half_claimed(folder: int) -> bool:

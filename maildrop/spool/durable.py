@@ -159,8 +159,8 @@ def write_new(folder: int, name: str, octets: bytes, *, sync: bool) -> None:
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
         try:
-            _write_all(descriptor, octets)
             os.fchmod(descriptor, _RECORD_MODE)  # umask and default ACL would hide it from the producer
+            _write_all(descriptor, octets)
             if sync:
                 os.fsync(descriptor)
         finally:

@@ -44,7 +44,6 @@ FOLDERS = (STAGING, *(state.value for state in State))
 
 _DEFAULT_USER = "maildropd"
 _FOR_ALL, _FOR_GROUP = 0o755, 0o750  # the spool's own mode
-_MAX_DAY_NAMES = 100
 
 
 def is_spool(root: int) -> bool:
@@ -77,31 +76,6 @@ def open_or_make(root: int, name: str) -> int:
         os.rmdir(name, dir_fd=root)  # half made it would pass for a folder that was meant so
         raise
     return descriptor
-
-
-def open_day(folder: int, day: str) -> int:
-    """Open the folder of a day in ``sent/`` or ``failed/``, made if it is missing; raises OSError.
-
-    A settled job of that name is left alone: then the day's folder is ``2026-11-23.2``.
-    """
-    for number in range(1, _MAX_DAY_NAMES):
-        name = day if number == 1 else f"{day}.{number}"
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o755, dir_fd=folder)
-        try:
-            descriptor = os.open(name, OPEN_FOLDER, dir_fd=folder)
-        except NotADirectoryError:
-            continue
-        if not is_job(descriptor):
-            os.fchmod(descriptor, 0o755)  # whatever the umask is, producers look for their results here
-            return descriptor
-        os.close(descriptor)
-    raise FileExistsError(f"no name is free for the folder of {day}")
-
-
-def is_job(descriptor: int) -> bool:
-    """Tell a settled job from the folder of a day: it has a result."""
-    return _exists(descriptor, "result.toml")
 
 
 def init(path: str, *, user: str | None = None, group: str | None = None) -> list[str]:

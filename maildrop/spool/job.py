@@ -17,10 +17,10 @@ from maildrop.spool import durable, record
 from maildrop.spool.claim import CannotClaim, claim, is_half_claimed
 from maildrop.spool.files import LEFTOVERS, NEXT_RESULT, RESULT, TRANSCRIPT, JobFolder
 from maildrop.spool.layout import Spool, State
-from maildrop.spool.record import Outcome, RecordError, Result, Status
+from maildrop.spool.record import Outcome, RecordError, Result
 from maildrop.spool.tree import OPEN_FOLDER
 
-__all__ = ["CannotClaim", "Job", "claim", "doubt", "home_of", "recover"]
+__all__ = ["CannotClaim", "Job", "claim", "home_of", "recover", "resume"]
 
 
 def home_of(outcome: Outcome) -> State:
@@ -33,19 +33,19 @@ def home_of(outcome: Outcome) -> State:
 class Job:
     """A job, held by descriptors; use it as a context manager, or close it. ``name`` and ``state`` follow its moves."""
 
-    __slots__ = ("_following", "_parent", "_parent_is_ours", "_spool", "_target", "folder", "name", "state", "to_sync")
+    __slots__ = ("_day", "_following", "_parent", "_parent_is_ours", "_spool", "folder", "landing", "name", "state")
 
     def __init__(self, spool: Spool, state: State, name: str, folder: JobFolder, parent: int) -> None:
         """Take over ``folder``; ``Job.open`` is the way to get one."""
         self.state = state
         self.name = name
         self.folder = folder
-        self.to_sync = parent
+        self.landing = parent
         """The directory whose sync makes the last move or ``accept`` durable."""
         self._spool = spool
         self._parent = parent
         self._parent_is_ours = parent != spool.folder(state)
-        self._target = -1  # where a completing accept() moves it; prepare() sees to it that the directory exists
+        self._day = ""  # of what was prepared
         self._following: bool | None = None  # is there a result.next? None: not looked yet
 
     @classmethod
@@ -75,6 +75,16 @@ class Job:
             return record.after_crash(current, self._read_following())
         return None if current is None else record.with_lost_replies(current)
 
+    def doubt(self) -> tuple[str, ...]:
+        """Return the recipients of a job in active that may or may not have the mail: the daemon ended in between."""
+        if self.state is not State.ACTIVE:
+            return ()
+        try:
+            current = self._read(RESULT)
+        except RecordError:  # torn: the final dot was never sent
+            current = None
+        return record.in_doubt(current, self._read_following())
+
     def _read(self, name: str) -> Result | None:
         octets = self.folder.read_own(name)
         return None if octets is None else record.load(octets)
@@ -97,7 +107,8 @@ class Job:
         nothing left to do then. One file is made and synced; where a record exists it stays whole.
         """
         if completing:
-            self._target = self._spool.settled_folder(home_of(result.outcome), _day(result))
+            self._day = _day(result)
+            self._spool.settled_folder(home_of(result.outcome), self._day)  # made now: accept() only renames
         name, octets, folder = RESULT if completing else NEXT_RESULT, record.dump(result), self.folder.descriptor
         try:
             durable.write_new(folder, name, octets, sync=True)
@@ -110,16 +121,16 @@ class Job:
             self._following = True
 
     def accept(self, completing_to: State | None) -> None:
-        """Let the prepared record count, for the server said yes. One rename, durable after a sync of ``to_sync``.
+        """Let the prepared record count, for the server said yes. One rename, durable after a sync of ``landing``.
 
         ``completing_to`` is ``home_of`` the prepared outcome, None if what was prepared was not completing.
         """
         if completing_to is None:
             durable.replace(self.folder.descriptor, NEXT_RESULT, RESULT)
             self._following = False
-            self.to_sync = self.folder.descriptor
+            self.landing = self.folder.descriptor
         else:
-            self._move(completing_to, self._target)
+            self._move(completing_to, self._spool.settled_folder(completing_to, self._day))
 
     def finish(self, result: Result) -> None:
         """Replace the prepared record of an accepted job by one with the reply's words. Nothing hangs on it."""
@@ -136,11 +147,6 @@ class Job:
     def defer(self, result: Result) -> str:
         """Record ``result`` and move the job to deferred; return its name there."""
         return self.settle(result, State.DEFERRED)
-
-    def resume(self) -> str:
-        """Move a deferred job back to active; return its name there."""
-        self._move(State.ACTIVE, self._spool.folder(State.ACTIVE))
-        return self.name
 
     def put_in_order(self) -> str:
         """Do for one job found in active what the package's table says; return what was done, ``""`` for nothing."""
@@ -194,7 +200,7 @@ class Job:
         if self._parent_is_ours:
             os.close(self._parent)
             self._parent_is_ours = False
-        self.state, self._parent, self.to_sync = state, target, target
+        self.state, self._parent, self.landing = state, target, target
 
     def close(self) -> None:
         """Close the job's descriptors, the files opened in it included; a second time does nothing."""
@@ -212,19 +218,15 @@ class Job:
         self.close()
 
 
-def doubt(job: Job) -> tuple[str, ...]:
-    """Return the recipients of a job in active that may or may not have the mail: the daemon ended in between."""
-    with contextlib.suppress(RecordError):  # torn: the final dot was never sent
-        known = job.read_result()
-        if known is not None and known.outcome is Outcome.IN_DOUBT:
-            return tuple(one.address for one in known.recipients if one.status is Status.IN_DOUBT)
-    return ()
+def resume(spool: Spool, name: str) -> str:
+    """Move a deferred job back to active and return its name there; raises FileNotFoundError if it is gone."""
+    return durable.move_unclobbered(spool.folder(State.DEFERRED), name, spool.folder(State.ACTIVE), name)
 
 
 def recover(spool: Spool) -> list[str]:
     """Put in order what a daemon that ended left in active, as the package's table says; return a sentence for each.
 
-    Jobs that stay in active were never sent, or are in doubt (``doubt``). A job that can't be opened is named and left.
+    Jobs that stay were never sent, or are in doubt (``Job.doubt``). One that can't be opened is named and left.
     """
     done = []
     for name in sorted(os.listdir(spool.folder(State.ACTIVE))):

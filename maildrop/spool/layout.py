@@ -8,26 +8,25 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import stat
 import time
+from collections.abc import Iterator
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
 from maildrop.errors import ConfigurationError, MaildropError, NotPermitted, Problem, TryLater, printable
-from maildrop.spool import founding, volume
+from maildrop.spool import days, founding, volume
 from maildrop.spool.founding import State, init
 from maildrop.spool.tree import OPEN_FOLDER
 
-__all__ = ["Settling", "Spool", "State", "init", "is_day"]
+__all__ = ["Settling", "Spool", "State", "init"]
 
 _PID_FILE = ".owner"  # in active/, where producers can't write
 _OPEN_PID = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_TRIES = 5  # a look by Spool.owner() holds the lock for microseconds
 _LOCK_PAUSE_SECONDS = 0.01
 _DAYS_KEPT_OPEN = 4  # two states, before and after midnight
-_DAY = re.compile(r"\d{4}-\d\d-\d\d(\.\d+)?", re.ASCII)
 
 
 class Settling(StrEnum):
@@ -89,16 +88,20 @@ class Spool:
         """Return the directory descriptor of a state's folder; the number stays the same while the spool is open."""
         return self._folders[state]
 
+    def names(self, state: State) -> Iterator[str]:
+        """Yield the names of a state's jobs, unsorted, in a form that ``Job.open`` takes."""
+        return days.names_in(self._folders[state], state)
+
     def settled_folder(self, state: State, day: str) -> int:
         """Return the descriptor of the directory that settled jobs of this day go to, made if it is missing.
 
         ``day`` is a UTC date such as ``2026-11-23``; in the flat layout it is the state's own folder. Raises OSError.
         """
-        if self.layout is Settling.FLAT or state not in (State.SENT, State.FAILED):
+        if self.layout is Settling.FLAT or state not in days.SETTLED:
             return self._folders[state]
         descriptor = self._days.get((state, day))
         if descriptor is None:
-            descriptor = founding.open_day(self._folders[state], day)
+            descriptor = days.open_day(self._folders[state], day)
             if len(self._days) >= _DAYS_KEPT_OPEN:
                 os.close(self._days.pop(min(self._days, key=lambda key: key[1])))
             self._days[state, day] = descriptor
@@ -262,11 +265,6 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def is_day(name: str) -> bool:
-    """Tell whether a name in ``sent/`` or ``failed/`` is that of a day's folder."""
-    return _DAY.fullmatch(name) is not None
 
 
 def _is_alive(pid: int) -> bool:

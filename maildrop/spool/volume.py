@@ -103,9 +103,8 @@ def write_default_acl(descriptor: int, acl: bytes) -> None:
 
 
 def let_read(descriptor: int, user: int) -> None:
-    """Let one more user enter a folder of ours and list it; where there are no ACLs, nothing happens."""
-    with contextlib.suppress(OSError):  # the producer then can't look into the folder around its bare file
-        os.setxattr(descriptor, _ACCESS_ACL, _acl(owner=7, user=user, user_permissions=5, others=0))
+    """Let one more user enter a folder of ours and list it; raises OSError, also where there are no ACLs."""
+    os.setxattr(descriptor, _ACCESS_ACL, _acl(owner=7, user=user, user_permissions=5, others=0))
 
 
 def names_user(path: str, user: int) -> bool:

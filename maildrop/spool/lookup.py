@@ -1,22 +1,15 @@
-"""Which jobs there are, by name: listings for ``status`` and ``list``, and what a person means by ``JOB``.
-
-Names only: nothing is opened, so a backlog of 100,000 jobs is listed in a fraction of a second.
-"""
+"""What a person means by ``JOB``: a name, a state and a name, or a path. It knows names only, and opens no job."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from maildrop.errors import UsageError, did_you_mean, printable
-from maildrop.spool.founding import is_job
-from maildrop.spool.layout import Spool, State, is_day
-from maildrop.spool.readiness import is_ignored
-from maildrop.spool.tree import OPEN_FOLDER
+from maildrop.spool.days import SETTLED, is_day
+from maildrop.spool.layout import Spool, State
 
 _NAMES_TO_COMPARE = 2000  # for "did you mean": more would keep a person waiting
-_SETTLED = (State.SENT, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,33 +21,6 @@ class Place:
 
     def __str__(self) -> str:
         return printable(f"{self.state}/{self.name}")
-
-
-def names(spool: Spool, state: State) -> Iterator[str]:
-    """Yield the names of a state's jobs, unsorted, in ``sent`` and ``failed`` through the days' folders as well.
-
-    In incoming these are the drops that are looked at, bare files included.
-    """
-    folder = spool.folder(state)
-    for name in os.listdir(folder):
-        if name.startswith(".") or (state is State.INCOMING and is_ignored(name)):
-            continue
-        if state in _SETTLED and is_day(name) and (inside := _list_day(folder, name)) is not None:
-            yield from (f"{name}/{job}" for job in inside)
-        else:
-            yield name
-
-
-def _list_day(folder: int, name: str) -> list[str] | None:
-    """Return the names in a day's folder; None if it is a job that happens to be called so."""
-    try:
-        descriptor = os.open(name, OPEN_FOLDER, dir_fd=folder)
-    except OSError:
-        return None
-    try:
-        return None if is_job(descriptor) else os.listdir(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def find(spool: Spool, text: str) -> Place:
@@ -100,13 +66,13 @@ def _called(spool: Spool, text: str, states: list[State]) -> list[Place]:
     return [
         Place(state=state, name=name)
         for state in states
-        for name in names(spool, state)
+        for name in spool.names(state)
         if text in (name, name.rpartition("/")[2]) or text == printable(name.rpartition("/")[2])
     ]
 
 
 def _is_there(spool: Spool, place: Place) -> bool:
-    if place.name.startswith(".") or "/../" in f"/{place.name}/" or (place.state in _SETTLED and is_day(place.name)):
+    if place.name.startswith(".") or "/../" in f"/{place.name}/" or (place.state in SETTLED and is_day(place.name)):
         return False
     try:
         os.stat(place.name, dir_fd=spool.folder(place.state), follow_symlinks=False)
@@ -118,7 +84,7 @@ def _is_there(spool: Spool, place: Place) -> bool:
 def _some_names(spool: Spool) -> list[str]:
     known: list[str] = []
     for state in State:
-        for name in names(spool, state):
+        for name in spool.names(state):
             known.append(printable(name.rpartition("/")[2]))
             if len(known) == _NAMES_TO_COMPARE:
                 return known
