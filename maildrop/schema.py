@@ -6,6 +6,7 @@ that a person writes. ``problems_of`` turns a validation error into sentences wi
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ __all__ = [
     "invalid",
     "problems_of",
     "read_toml",
+    "toml_string",
     "validate",
 ]
 
@@ -85,6 +87,11 @@ def _refuse_deep(bare: str) -> None:
             raise TomlError(f"nested more than {_MAX_NESTING} levels deep")
     if _DEEP_KEY.search(bare):
         raise TomlError(f"a key of more than {_MAX_DOTS} dotted parts")
+
+
+def toml_string(text: str) -> str:
+    """Return text as a TOML basic string."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _seconds(value: object) -> object:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import pwd
 
 import click
 
 from maildrop import config
 from maildrop.cli.common import with_config
 from maildrop.errors import CannotCreate, printable
+from maildrop.schema import toml_string
 from maildrop.spool.layout import init
 
 _DEFAULT_SPOOL = "/var/spool/maildropd"
-_DAEMON = "maildropd"
 
 _STARTER = """\
 # maildropd: see 'maildropd config' for every key with its default and meaning.
@@ -45,21 +43,9 @@ def init_command(spool: str | None, config_path: str | None, user: str | None, g
     """
     root = os.geteuid() == 0
     path = os.path.abspath(spool or _DEFAULT_SPOOL)
-    for line in init(path, user=user or _daemon_user(root=root), group=group):
+    for line in init(path, user=user, group=group):
         click.echo(line)
     _write_starter(_starter_path(config_path, root=root), path)
-
-
-def _daemon_user(*, root: bool) -> str | None:
-    if not root:
-        return None
-    try:
-        pwd.getpwnam(_DAEMON)
-    except KeyError:
-        who = getpass.getuser()
-        click.echo(f"there is no user '{_DAEMON}'; the spool is made for {who} (--user NAME for another)", err=True)
-        return None
-    return _DAEMON
 
 
 def _starter_path(config_path: str | None, *, root: bool) -> str:
@@ -77,7 +63,7 @@ def _write_starter(path: str, spool: str) -> None:
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:
-            file.write(_STARTER.format(spool=config.quoted(spool)))
+            file.write(_STARTER.format(spool=toml_string(spool)))
     except FileExistsError:
         click.echo(f"{path}: exists, left alone")
     except OSError as error:

@@ -7,7 +7,6 @@ one. ``document`` is what a person writes, ``secrets`` where passwords come from
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from maildrop.errors import ConfigurationError, Problem, did_you_mean
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
 from maildrop.mail.envelope import Defaults, Limits
-from maildrop.schema import Model, TomlError, read_toml, validate
+from maildrop.schema import Model, TomlError, read_toml, toml_string, validate
 from maildrop.smtp import Credentials, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings
 from maildrop.spool.layout import Settling
@@ -215,7 +214,7 @@ def _credentials(
     if not secrets:
         return None
     try:
-        return Credentials(user=auth.user, password=password_of(auth), mechanisms=tuple(auth.mechanisms))
+        return Credentials(user=auth.user, password=password_of(auth))
     except SecretError as error:
         problem(f"{key}.auth.{error.key}", str(error), error.hint)
     except ValueError as error:
@@ -277,17 +276,14 @@ def _table(name: str, table: Model) -> list[str]:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)
-
-
-def quoted(text: str) -> str:
-    """Return text as a TOML string."""
-    return json.dumps(text)
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else toml_string(name)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, StrEnum):
-        return json.dumps(value.value)
+        return toml_string(value.value)
     if isinstance(value, list):
         return "[" + ", ".join(_value(part) for part in value) + "]"
-    return json.dumps(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return toml_string(value) if isinstance(value, str) else str(value)
