@@ -8,7 +8,7 @@ import click
 
 from maildrop import config, log
 from maildrop.cli.common import config_file, with_config
-from maildrop.daemon.coordinator import Coordinator
+from maildrop.daemon.service import Service
 from maildrop.spool.layout import Spool
 from maildrop.systemd import Systemd
 
@@ -27,4 +27,4 @@ def run_command(config_path: str | None, *, once: bool) -> int:
     log.set_up(form=settings.log_format, level=settings.log_level)
     with Spool.open(settings.spool, volatile=settings.volatile, layout=settings.layout) as spool:
         spool.lock()
-        return asyncio.run(Coordinator(settings, spool, systemd=Systemd()).run(once=once))
+        return asyncio.run(Service(settings, spool, systemd=Systemd()).run(once=once))

@@ -1,4 +1,4 @@
-"""The loop that owns agenda, relays and counters: scan, admit, hand out, sleep until something is due.
+"""The loop that owns agenda and counters: scan, admit, hand out, sleep until something is due.
 
 An event is only a wake-up: the scan is the truth, and the watchdog of systemd is fed only after a completed scan. The
 watcher's thread only wakes the loop; couriers hand back one summary each; nothing else touches the state here.
@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import signal
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from maildrop import __version__, log
-from maildrop.config import Config, load
+from maildrop import log
+from maildrop.config import Config
 from maildrop.daemon.admission import Admission
 from maildrop.daemon.deferred import Deferred
+from maildrop.daemon.fleet import Fleet
+from maildrop.daemon.news import News
 from maildrop.daemon.pause import Pause
 from maildrop.delivery.agenda import Agenda, Turn, Work
 from maildrop.delivery.commit import Commit
 from maildrop.delivery.courier import Carried, Courier, CourierSettings, Next
 from maildrop.delivery.relay import Relay
-from maildrop.errors import ConfigurationError
 from maildrop.mail.envelope import named_files
-from maildrop.smtp import Session, SessionFailed
+from maildrop.smtp import SessionFailed
 from maildrop.spool import job as jobs
 from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.intake import Intake
@@ -51,7 +50,7 @@ class Coordinator:
         """Take the wall clock (UTC) and the dice (0 to 1) as functions; the loop's clock is asyncio's."""
         self.config = config
         self.spool = spool
-        self.relays: dict[str, Relay] = {name: Relay(settings) for name, settings in config.relays.items()}
+        self.fleet = Fleet(config.relays)
         self.agenda = Agenda()
         self.counts: Counter[str] = Counter()
         self._systemd = systemd
@@ -61,51 +60,33 @@ class Coordinator:
         self._deferred = Deferred(spool)
         self._tasks: dict[asyncio.Task[Carried], Turn] = {}
         self._in_hand: set[str] = set()
-        self._closing: set[asyncio.Task[None]] = set()
         self._pause = Pause()
+        self._news = News(spool, systemd, now=now)
         self._wake = asyncio.Event()
-        self._events = False  # the watcher saw something since the last admission
         self._stopping = False
         self._next_scan = 0.0
 
-    # Lifecycle
-
-    async def run(self, *, once: bool = False) -> int:
-        """Work until a signal, or with ``once`` until nothing more can be done now; return the exit code."""
-        loop = asyncio.get_running_loop()
-        self._intake = self._new_intake(loop)
+    def start(self) -> None:
+        """Put in order what an earlier run left, and watch; needs the running loop. Raises OSError."""
+        self._intake = self._new_intake()
         self._admission = Admission(
             self.spool,
             self._intake,
             self._deferred,
             courier=self._new_courier(),
             settings=self.config.mailing,
-            relays=self.relays,
+            relays=self.fleet.relays,
             now=self._now,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
         for line in jobs.recover(self.spool):
             log.daemon_recovered(what=line)
-        try:
-            await self._serve(once=once)
-            await self._finish()
-        finally:
-            self._intake.stop()
-            self._systemd.stopping()
-        waiting = len(self._deferred) + self.agenda.waiting() + self._intake.incomplete + self._intake.blocked
-        log.daemon_stopped(sent=self.counts["sent"], failed=self.counts["failed"], waiting=waiting)
-        if not once:
-            return 0
-        return 65 if self.counts["failed"] else 75 if waiting or self._admission.leftovers else 0
 
-    def _new_intake(self, loop: asyncio.AbstractEventLoop) -> Intake:
-        limits = self.config.mailing.limits
+    def _new_intake(self) -> Intake:
+        loop, limits = asyncio.get_running_loop(), self.config.mailing.limits
 
         def wake() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to wake
-                loop.call_soon_threadsafe(self._seen)
+                loop.call_soon_threadsafe(self._wake.set)
 
         intake = Intake(self.spool, self.config.intake, wake, lambda octets: named_files(octets, limits=limits))
         intake.start()
@@ -115,19 +96,12 @@ class Coordinator:
         settings = CourierSettings(retry=self.config.retry, transcript=self.config.transcript)
         return Courier(settings, commit=self._commit, now=self._now, dice=self._dice)
 
-    def _seen(self) -> None:
-        self._events = True
-        self._wake.set()
-
-    def _stop(self, number: int) -> None:
-        if self._stopping:
-            os._exit(128 + number)  # asked twice: at once; what is on the wire is settled at the next start
+    def stop(self) -> None:
+        """Take and hand out nothing more; ``serve`` returns soon."""
         self._stopping = True
-        log.daemon_stopping(signal=signal.Signals(number).name, on_the_wire=len(self._tasks))
-        self._systemd.stopping()
         self._wake.set()
 
-    async def _finish(self) -> None:
+    async def finish(self) -> None:
         """Let what is on the wire come to its end, but not for ever, and say goodbye to the relays."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=GRACE_SECONDS)
@@ -135,19 +109,46 @@ class Coordinator:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1.0)
-        for relay in self.relays.values():
-            self._close(relay.drain())
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=1.0)
+        await self.fleet.farewell()
+        self._intake.stop()
         for work in self.agenda.clear():
             if work.loaded is not None:
                 work.loaded.job.close()
 
-    # The loop
+    def take_config(self, config: Config) -> None:
+        """Go on with another configuration of the same spool; couriers on their way finish with the old one."""
+        old, self.config = self.config, config
+        self.fleet.replace(config.relays)
+        self._admission.courier = self._new_courier()
+        self._admission.settings = config.mailing
+        if config.intake != old.intake:
+            self._intake.stop()
+            self._intake = self._new_intake()
+            self._admission.intake = self._intake
+        for work in self.agenda.clear():  # their routes may have changed: the next scan takes them up again
+            self._let_go(work)
+        self._next_scan = 0.0
+        self._wake.set()
 
-    async def _serve(self, *, once: bool) -> None:
+    @property
+    def on_the_wire(self) -> int:
+        """How many jobs couriers are carrying."""
+        return len(self._tasks)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs are not settled, as far as they are known."""
+        intake = self._intake
+        known = len(self._deferred) + self.agenda.waiting() + self._admission.leftovers
+        return known + intake.incomplete + intake.blocked + intake.settling + intake.waiting
+
+    async def serve(self, *, once: bool, started: Callable[[], None]) -> None:
+        """Work until ``stop``, or with ``once`` until nothing more can be done now.
+
+        ``started`` is called when the spool has been looked at for the first time.
+        """
         loop = asyncio.get_running_loop()
-        started = False
+        looked = False
         while not self._stopping:
             now = loop.time()
             try:
@@ -157,25 +158,24 @@ class Coordinator:
             except OSError as error:
                 self._trouble(error, now)
             self._hand_out(now)
-            if not started:
-                started = True
-                self._say_started()
-            self._show_status()
+            if not looked:
+                looked = True
+                started()
+            self._tell(loop.time())
             if once and self._is_idle(now):
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(0.0, self._sleep_until() - loop.time()))
             self._wake.clear()
 
-    def _say_started(self) -> None:
-        self._systemd.ready()
-        log.daemon_started(
-            version=__version__,
-            pid=os.getpid(),
-            spool=self.spool.path,
-            relays=[f"{relay.name}={relay.settings.host}:{relay.settings.port}" for relay in self.relays.values()],
-            config=self.config.path,
-        )
+    def _tell(self, now: float) -> None:
+        numbers = {
+            "on the wire": len(self._tasks),
+            "waiting": self.agenda.waiting(),
+            "deferred": len(self._deferred),
+            "incomplete": self._intake.incomplete,
+        }
+        self._news.tell(relays=self.fleet.relays, numbers=numbers, counts=self.counts, paused=self._pause.why, now=now)
 
     def _scan(self, now: float) -> None:
         """Look at incoming/, deferred/ and active/; raises OSError."""
@@ -183,8 +183,7 @@ class Coordinator:
         self._intake.scan(now, self._now().timestamp())
         self._deferred.look()
         self._admission.look(self._in_hand)
-        for relay in self.relays.values():
-            self._close(relay.take_parting(now))
+        self.fleet.tidy(now)
         for notice in self._intake.notices:
             log.intake_notice(what=str(notice))
         self._intake.notices.clear()
@@ -196,12 +195,11 @@ class Coordinator:
             return
         if self._deferred.unread:
             self._deferred.read_some(self._now())
-        parked = self.agenda.parked(self.relays)
+        parked = self.agenda.parked(self.fleet.relays)
         room = _LOOK_AHEAD - (self.agenda.waiting() - parked)
         if room < _LOOK_AHEAD // 2:
             return
         drops = parked < _PARKED_MAX and self._has_room_on_disk(now)
-        self._events = False
         for admitted in await self._admission.some(min(room, _BATCH), drops=drops, monotonic=now):
             if admitted.work is not None:
                 self._in_hand.add(admitted.work.name)
@@ -220,7 +218,7 @@ class Coordinator:
     def _hand_out(self, now: float) -> None:
         if self._pause.until(now) is not None:
             return
-        while not self._stopping and (turn := self.agenda.take(self.relays, now)) is not None:
+        while not self._stopping and (turn := self.agenda.take(self.fleet.relays, now)) is not None:
             turn.relay.busy += 1
             task = asyncio.create_task(self._carry(turn), name=turn.work.name)
             self._tasks[task] = turn
@@ -244,7 +242,7 @@ class Coordinator:
         turn = self._tasks.pop(task)
         turn.relay.busy -= 1
         now = asyncio.get_running_loop().time()
-        self._close(turn.relay.take_parting(now))
+        self.fleet.tidy_one(turn.relay, now)
         if task.cancelled():
             return
         error = task.exception()
@@ -259,19 +257,20 @@ class Coordinator:
         work, relay = turn.work, turn.relay
         if carried.failure is not None:
             self._hold(relay, carried.failure, now)
-        elif carried.healthy and (ended := relay.heal()) is not None:
-            log.relay_healthy(relay=relay.name, held_seconds=now - ended.since)
+        elif carried.healthy:
+            self.fleet.heal(relay, now=now)
         if carried.trouble is not None:
             self._pause.begin(str(carried.trouble), now)
         self._count(carried)
         if carried.next in (Next.AGAIN, Next.ONWARD) and work.loaded is not None:
             work.broken += carried.broken
             work.legs = work.loaded.open_legs
-            if relay.hold_state is not None:
-                work.loaded.job.close()
-                work.loaded = None
-            self.agenda.add(work, front=True)
-            return
+            if all(name in self.fleet.relays for leg in work.legs for name in leg.relays):
+                if relay.hold_state is not None:
+                    work.loaded.job.close()
+                    work.loaded = None
+                self.agenda.add(work, front=True)
+                return
         self._let_go(work)
         if carried.due is not None:
             self._deferred.add(work.name, carried.due)
@@ -290,21 +289,12 @@ class Coordinator:
         self._let_go(turn.work)
 
     def _hold(self, relay: Relay, failure: SessionFailed, now: float) -> None:
-        first = relay.hold_state is None
-        seconds = relay.hold(failure, now=now)
-        for work in self.agenda.parked_works(self.relays):
+        """Hold the relay; jobs that wait for it alone let their descriptors go."""
+        self.fleet.hold(relay, failure, now=now, waiting=self.agenda.waiting(relay.name) + 1)
+        for work in self.agenda.parked_works(self.fleet.relays):
             if work.loaded is not None:
                 work.loaded.job.close()
                 work.loaded = None
-        if first or failure.configuration:
-            log.relay_held(
-                relay=relay.name,
-                stage=failure.stage.value,
-                why=failure.what,
-                hint=failure.hint or None,
-                seconds=seconds,
-                waiting=self.agenda.waiting(relay.name) + 1,
-            )
 
     def _count(self, carried: Carried) -> None:
         if carried.next is Next.SETTLED and carried.outcome is not None:
@@ -315,8 +305,6 @@ class Coordinator:
         self._pause.begin(str(error), now)
         self._next_scan = max(self._next_scan, now + 1.0)
 
-    # When next
-
     def _sleep_until(self) -> float:
         now = asyncio.get_running_loop().time()
         paused = self._pause.until(now)
@@ -324,15 +312,16 @@ class Coordinator:
             return min(paused, self._next_scan)
         times = [self._next_scan, now + _LONGEST_SLEEP]
         look = self._intake.next_look(now)
-        if look is not None and self.agenda.waiting() - self.agenda.parked(self.relays) < _LOOK_AHEAD // 2:
+        if look is not None and self.agenda.waiting() - self.agenda.parked(self.fleet.relays) < _LOOK_AHEAD // 2:
             times.append(look)
         if self._deferred.unread:
             times.append(now)
         due = self._deferred.next_due()
         if due is not None:
             times.append(now + max(0.0, (due - self._now()).total_seconds()))
-        if self.agenda.waiting():
-            times += [relay.hold_state.until for relay in self.relays.values() if relay.hold_state and not relay.busy]
+        probe = self.fleet.next_probe()
+        if probe is not None and self.agenda.waiting():
+            times.append(probe)
         return min(times)
 
     def _is_idle(self, now: float) -> bool:
@@ -344,66 +333,10 @@ class Coordinator:
             and not self._intake.waiting
             and not self._intake.settling
             and not self._is_due(now)
-            and self.agenda.waiting() == self.agenda.parked(self.relays)
+            and self.agenda.waiting() == self.agenda.parked(self.fleet.relays)
         )
 
     def _is_due(self, now: float) -> bool:
         due = self._deferred.next_due()
         look = self._intake.next_look(now)
         return (due is not None and due <= self._now()) or (look is not None and look <= now)
-
-    # What people see
-
-    def _show_status(self) -> None:
-        if self._pause.why:
-            self._systemd.status(f"paused: {self._pause.why}")
-            return
-        held = [f"{relay.name} held ({relay.hold_state.why})" for relay in self.relays.values() if relay.hold_state]
-        text = (
-            f"{len(self._tasks)} on the wire, {self.agenda.waiting()} waiting, {len(self._deferred)} deferred, "
-            f"{self._intake.incomplete} incomplete; {self.counts['sent']} sent, {self.counts['failed']} failed"
-        )
-        self._systemd.status("; ".join([text, *held]))
-
-    # Reload
-
-    def _reload(self) -> None:
-        """Read the configuration again; a bad file changes nothing."""
-        self._systemd.reloading()
-        try:
-            config = load(self.config.path)
-            if config.spool != self.config.spool:
-                log.config_refused(config=config.path, problems=["[spool] path can't change without a restart"])
-            else:
-                self._take_config(config)
-                log.config_reloaded(config=config.path)
-        except ConfigurationError as error:
-            log.config_refused(config=self.config.path, problems=[str(problem) for problem in error.problems])
-        finally:
-            self._systemd.ready()
-            self._wake.set()
-
-    def _take_config(self, config: Config) -> None:
-        old, self.config = self.config, config
-        for name, relay in list(self.relays.items()):
-            if config.relays.get(name) != relay.settings or relay.hold_state is not None:
-                self._close(relay.drain())
-                del self.relays[name]
-        for name, settings in config.relays.items():
-            self.relays.setdefault(name, Relay(settings))
-        self._admission.courier = self._new_courier()
-        self._admission.settings = config.mailing
-        if config.intake != old.intake:
-            self._intake.stop()
-            self._intake = self._new_intake(asyncio.get_running_loop())
-            self._admission.intake = self._intake
-        log.set_up(form=config.log_format, level=config.log_level)
-        for work in self.agenda.clear():  # their routes may have changed: read them again
-            self._let_go(work)
-        self._next_scan = 0.0
-
-    def _close(self, sessions: list[Session]) -> None:
-        for session in sessions:
-            task = asyncio.create_task(session.quit())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
