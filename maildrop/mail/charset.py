@@ -22,6 +22,7 @@ _NAME_LENGTH = 40  # no character set has a longer name (IANA's own limit)
 _EURO_OCTET = 0x9F  # where cp273 has the currency sign
 _ASCII_SUPERSETS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "iso8859-2", "cp1250"})
 
+_NAME = re.compile(rf"[\w.:+\-]{{1,{_NAME_LENGTH}}}", re.ASCII)  # it may become a parameter of a header field
 _LINE_END = re.compile("\r\n?|\n")
 _EBCDIC_LINE_END = re.compile("\r[\n\x85]?|\n|\x85")
 _ASCII_TEXT = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
@@ -88,7 +89,7 @@ def _decoder(charset: str) -> Callable[[bytes], str] | None:
     """Return the strict decoder, or None where ``charset`` names none."""
     if re.sub(r"[^a-z0-9]", "", charset.lower()) in _CP1141:
         return _decode_cp1141
-    if len(charset) > _NAME_LENGTH or not charset.isascii():
+    if _NAME.fullmatch(charset) is None:
         return None
     try:
         name = codecs.lookup(charset).name

@@ -7,15 +7,18 @@ be judged: a person gets all problems at once. What an address or a file referen
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 from maildrop.errors import InvalidJob, Problem
 from maildrop.mail.model import Limits
-from maildrop.schema import Field, Model, TomlError, ValidationError, field_validator, problems_of, read_toml
+from maildrop.schema import Field, Model, TomlError, ValidationError, problems_of, read_toml
 
 ENVELOPE = "envelope.toml"
 _MAX_PROBLEMS = 100  # of one file; a person mends these first, and results stay readable
 _MAX_UNKNOWN = 25  # unknown keys that get a hint each: finding the nearest known word is not free
+
+M = TypeVar("M", bound=Model)
 
 _STRINGS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _ADDRESS: dict[str, Any] = {
@@ -73,9 +76,7 @@ class Document(Model):
     text: str | None = Field(default=None, description="plain text file; default: body.txt if it exists")
     html: str | None = Field(default=None, description="HTML file; default: body.html if it exists")
     charset: str | None = Field(default=None, description="character set of the text files; default: utf-8")
-    attachments: list[AttachmentTable] | None = Field(
-        default=None, description="files to attach; default: every file below attachments/"
-    )
+    attachments: Any = _any("files to attach; default: every file below attachments/", {"type": "array"})
     headers: Any = _any("more header fields", {"type": "object", "additionalProperties": _STRINGS})
     message_id: str | None = Field(default=None, description="default: made once, at the claim")
     date: Any = _any("default: the time of the claim", {"format": "date-time"})
@@ -100,14 +101,6 @@ class Document(Model):
     idempotency_key: Any = _later("the same key again sends nothing")
     manifest: Any = _later("size and sha256 of the files")
 
-    @field_validator("attachments", mode="before")
-    @classmethod
-    def _names_are_tables(cls, value: object) -> object:
-        """Let a plain file name stand for a table with that path."""
-        if not isinstance(value, list):
-            return value
-        return [{"path": item} if isinstance(item, str) else item for item in value]
-
 
 class Reading:
     """A document being judged: collects problems and shows them in the order of the file."""
@@ -123,16 +116,20 @@ class Reading:
     def load(self, table: dict[str, Any], *, limits: Limits) -> None:
         """Judge names and shapes; keys with a wrong shape are left out of ``document``."""
         self._order = {key: index for index, key in enumerate(table)}
-        table = self._bounded(table, limits=limits)
+        self.document = self.shaped(Document, self._bounded(table, limits=limits)) or Document()
+
+    def shaped(self, model: type[M], table: Mapping[str, Any], *, path: str = "") -> M | None:
+        """Judge the shape of one table at ``path``; wrong keys are noted and left out, None if one is indispensable."""
         try:
-            self.document = Document.model_validate(table)
+            return model.model_validate(table)
         except ValidationError as error:
             wrong = {str(detail["loc"][0]) for detail in error.errors(include_url=False, include_context=False)}
-            for problem in problems_of(error, model=Document, where=self.where):
-                path = problem.where.removeprefix(f"{self.where}: ")
-                self._note(re.split(r"[.\[]", path, maxsplit=1)[0], problem)
-            self.bad |= wrong
-            self.document = Document.model_validate({key: table[key] for key in table if key not in wrong})
+            for problem in problems_of(error, model=model, where=self.where):
+                key = problem.where.removeprefix(f"{self.where}: ")
+                self.add(f"{path}.{key}" if path else key, problem.what, problem.hint)
+        rest = {key: value for key, value in table.items() if key not in wrong}
+        is_whole = all(key in rest for key, field in model.model_fields.items() if field.is_required())
+        return model.model_validate(rest) if is_whole else None
 
     def given(self, key: str) -> bool:
         """Whether the file has the key, well or badly."""
@@ -162,11 +159,13 @@ class Reading:
         """Leave out what would take long to judge in detail: too many attachments, too many unknown keys."""
         table = dict(table)
         attachments = table.get("attachments")
-        if isinstance(attachments, list) and len(attachments) > limits.files:
-            self.add("attachments", f"has {len(attachments)} files; at most {limits.files} are allowed")
+        items = attachments if isinstance(attachments, list) else []
+        if len(items) > limits.files:
+            self.add("attachments", f"has {len(items)} files; at most {limits.files} are allowed")
             del table["attachments"]
+            items = []
         unknown = 0
-        for place in (table, *(item for item in table.get("attachments") or () if isinstance(item, dict))):
+        for place in (table, *(item for item in items if isinstance(item, dict))):
             strange = [key for key in place if key not in _KNOWN]
             spare = strange[max(0, _MAX_UNKNOWN - unknown) :]
             unknown += len(strange)

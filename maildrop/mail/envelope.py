@@ -152,9 +152,8 @@ def named_files(octets: bytes, *, limits: Limits) -> frozenset[str]:
 def envelope_schema() -> dict[str, Any]:
     """Return the JSON Schema of `envelope.toml`, for editors that complete and check."""
     schema = Document.model_json_schema(by_alias=True, mode="validation")
-    schema["properties"]["attachments"]["anyOf"][0]["items"] = {  # a plain file name stands for its table
-        "anyOf": [{"type": "string"}, {"$ref": "#/$defs/AttachmentTable"}]
-    }
+    table = AttachmentTable.model_json_schema(mode="validation")
+    schema["properties"]["attachments"]["items"] = {"anyOf": [{"type": "string"}, table]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "maildrop envelope.toml"}
 
 
@@ -195,10 +194,7 @@ def _options(reading: Reading) -> _Options:
 def _files(reading: Reading, *, files: Collection[str], charset: str, limits: Limits) -> dict[str, Any]:
     """Read the keys that name files; where they are absent, the usual names count."""
     document = reading.document
-    fault = charset_fault(charset)
-    if fault:
-        what, _, hint = fault.partition("; ")
-        reading.add("charset", f"'{printable(charset, limit=60)}' {what}", hint)
+    _charset(reading, "charset", charset)
     known = files if isinstance(files, set | frozenset) else frozenset(files)
     return {
         "text": _body(reading, "text", document.text, "body.txt", files=known, charset=charset),
@@ -216,13 +212,13 @@ def _body(
     return BodyFile(path=path, charset=charset) if path is not None else None
 
 
-def _attachments(
-    reading: Reading, tables: list[AttachmentTable] | None, *, files: Collection[str], limits: Limits
-) -> tuple[Attachment, ...]:
+def _attachments(reading: Reading, value: Any, *, files: Collection[str], limits: Limits) -> tuple[Attachment, ...]:
+    """Read the list of files to attach; without it, every file below `attachments/`."""
+    if value is not None and not isinstance(value, list):
+        reading.add("attachments", "must be a list of file names or tables")
+        return ()
     if reading.given("attachments"):
-        found = [
-            _attachment(reading, f"attachments[{index}]", table, files) for index, table in enumerate(tables or ())
-        ]
+        found = (_attachment(reading, f"attachments[{index}]", item, files) for index, item in enumerate(value or ()))
         return tuple(attachment for attachment in found if attachment is not None)
     paths = sorted(path for path in files if path.startswith(_FOLDER) and "/." not in path)
     if len(paths) > limits.files:
@@ -235,18 +231,28 @@ def _attachments(
     )
 
 
-def _attachment(reading: Reading, place: str, table: AttachmentTable, files: Collection[str]) -> Attachment | None:
+def _attachment(reading: Reading, place: str, item: Any, files: Collection[str]) -> Attachment | None:
+    """Read a file name, or a table with more about the file."""
+    if isinstance(item, str):
+        return _attached(reading, place, AttachmentTable(path=item), files)
+    if not isinstance(item, dict):
+        reading.add(place, "must be a file name in quotes or a table with path")
+        return None
+    table = reading.shaped(AttachmentTable, item, path=place)
+    if table is None:
+        return None
     if table.inline:
         reading.add(f"{place}.inline", "is not available in this version", "remove the key")
     if table.content_id is not None:
         reading.add(f"{place}.content_id", "is not available in this version", "remove the key")
-    if table.type is not None:
-        fault = type_fault(table.type)
-        if fault:
-            reading.add(f"{place}.type", f"'{printable(table.type, limit=80)}' {fault}")
-    if table.charset is not None and charset_fault(table.charset):
-        what, _, hint = charset_fault(table.charset).partition("; ")
-        reading.add(f"{place}.charset", f"'{printable(table.charset, limit=60)}' {what}", hint)
+    if table.type is not None and type_fault(table.type):
+        reading.add(f"{place}.type", f"'{printable(table.type, limit=80)}' {type_fault(table.type)}")
+    if table.charset is not None:
+        _charset(reading, f"{place}.charset", table.charset)
+    return _attached(reading, place, table, files)
+
+
+def _attached(reading: Reading, place: str, table: AttachmentTable, files: Collection[str]) -> Attachment | None:
     description = fields.line(reading, f"{place}.description", table.description)
     path = keys.file(reading, place, table.path, files)
     if path is None:
@@ -256,3 +262,10 @@ def _attachment(reading: Reading, place: str, table: AttachmentTable, files: Col
     else:
         name = keys.shown_name(reading, place, path.rpartition("/")[2], 'write {path = "…", name = "…"}')
     return Attachment(path=path, name=name, type=table.type, charset=table.charset, description=description)
+
+
+def _charset(reading: Reading, path: str, charset: str) -> None:
+    fault = charset_fault(charset)
+    if fault:
+        what, _, hint = fault.partition("; ")
+        reading.add(path, f"'{printable(charset, limit=60)}' {what}", hint)
