@@ -192,6 +192,7 @@ def test_half_a_claim_is_removed_and_a_dropped_empty_folder_is_not(
         raise Killed
 
     (spool_path / "incoming/empty").mkdir()
+    (spool_path / "incoming/empty").chmod(0o700)
     claim(spool, Drop(name="empty", job="empty", kind=Kind.DIRECTORY))
     drop = drop_file("x.eml")
     with monkeypatch.context() as patch:

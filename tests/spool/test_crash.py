@@ -186,6 +186,9 @@ def test_refused(spool: Spool, spool_path: Path, drop: Drops, make_result: Make)
     ):
         if code == THROUGH:
             last = place
-        assert doubt_of(spool, place) in ((), ("a@example.org",))
+        doubt = doubt_of(spool, place)
+        assert doubt in ((), ("a@example.org",))
+        record = place / "result.toml"
+        assert not (doubt and record.exists() and "451" in record.read_text())
     assert last is not None
     assert last.parent.name == State.FAILED

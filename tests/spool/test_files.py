@@ -102,13 +102,15 @@ def test_only_regular_files_with_one_link(job: Path, opened: JobFolder, kind: st
     "name",
     [
         "", ".", "..", "../secret", "/etc/passwd", "a/../body.txt", "./body.txt", "attachments/", "attachments//a.pdf",
-        "body.txt\0", "\0", "attachments/../../secret", "linked/secret", "body.txt/x", "nothing", "nothing/x",
+        "body.txt\0", "\0", "attachments/../../secret", "linked/secret",
+        "inside/a.pdf", "body.txt/x", "nothing", "nothing/x",
         "n" * 256,
     ],
 )  # fmt: skip
 def test_paths_stay_inside(job: Path, opened: JobFolder, name: str) -> None:
     """No spelling of a path leads out of the job, or through a linked folder."""
     (job / "linked").symlink_to(job.parent)
+    (job / "inside").symlink_to("attachments")
     with pytest.raises(FileRefused):
         opened.open_file(name)
 
