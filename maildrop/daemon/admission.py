@@ -15,10 +15,11 @@ from datetime import datetime
 from maildrop import log
 from maildrop.daemon.deferred import Deferred
 from maildrop.delivery.agenda import Work
-from maildrop.delivery.courier import Carried, Courier, Next
+from maildrop.delivery.courier import Courier
 from maildrop.delivery.load import Loaded, load
 from maildrop.delivery.mailing import MailingSettings
 from maildrop.delivery.relay import Relay
+from maildrop.delivery.settle import Carried, Next
 from maildrop.errors import InvalidJob, Problem, printable
 from maildrop.mail.envelope import InDoubt
 from maildrop.spool import job as jobs
@@ -108,11 +109,11 @@ class Admission:
             admitted = await self._judge(job, overdue)
             keep = admitted.work is not None
         except InvalidJob as invalid:
-            return Admitted(carried=await self.courier.refuse(job, invalid, claimed=self._now()))
+            return Admitted(carried=await self.courier.settler.refuse(job, invalid, claimed=self._now()))
         except Exception as error:
             if isinstance(error, OSError) and is_local_trouble(error):
                 raise
-            return Admitted(carried=await self.courier.stumble(job, error, claimed=self._now()))
+            return Admitted(carried=await self.courier.settler.stumble(job, error, claimed=self._now()))
         else:
             return admitted
         finally:
@@ -134,13 +135,15 @@ class Admission:
             self.courier.recover(loaded, relay_policy=self._relay_policy(loaded))
         now, attempts = self._now(), loaded.account.attempts
         if loaded.expires is not None and now >= loaded.expires:
-            return await self.courier.expire(loaded)
+            return await self.courier.settler.expire(loaded)
         if loaded.not_before is not None and now < loaded.not_before and not attempts:
             when = loaded.not_before
-            return await self.courier.defer(loaded, when, reason=f"not before {when.isoformat(timespec='seconds')}")
+            return await self.courier.settler.defer(
+                loaded, when, reason=f"not before {when.isoformat(timespec='seconds')}"
+            )
         work.legs = loaded.open_legs
         if not work.legs:
-            return await self.courier.conclude(loaded)
+            return await self.courier.settler.conclude(loaded)
         work.loaded = loaded
         return None
 
@@ -159,7 +162,7 @@ class Admission:
         try:
             return await self.read(work, job)
         except InvalidJob as invalid:
-            return await self.courier.refuse(job, invalid, claimed=work.claimed)
+            return await self.courier.settler.refuse(job, invalid, claimed=work.claimed)
         finally:
             if work.loaded is None:
                 job.close()

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 
 from maildrop import log
 from maildrop.delivery.commit import Commit
 from maildrop.delivery.load import Loaded
 from maildrop.delivery.outcome import Judgement, Scope, judge_loss
 from maildrop.delivery.relay import Relay
-from maildrop.delivery.retry import MAX_BROKEN_SESSIONS, RetrySettings, next_attempt
+from maildrop.delivery.retry import MAX_BROKEN_SESSIONS
 from maildrop.delivery.route import Leg
+from maildrop.delivery.settle import Carried, Next, Settler
 from maildrop.delivery.visit import MessageChanged, Visit
 from maildrop.errors import InvalidJob
 from maildrop.mail.envelope import InDoubt
@@ -29,80 +29,50 @@ from maildrop.smtp.steps import Fault
 from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.job import Job
 from maildrop.spool.layout import State
-from maildrop.spool.record import Outcome, Result, Status
-
-
-class Next(StrEnum):
-    """What the coordinator has to do with the job."""
-
-    SETTLED = "settled"  # in sent/ or failed/: nothing
-    DEFERRED = "deferred"  # in deferred/ until ``due``
-    AGAIN = "again"  # still in active/: back to the front, nothing was counted
-    ONWARD = "onward"  # still in active/: another relay has to take the rest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
-    """A courier's summary."""
-
-    next: Next
-    outcome: Outcome | None = None
-    due: datetime | None = None
-    healthy: bool = False  # the relay took part in a conversation
-    failure: SessionFailed | None = None  # the relay could not be used
-    broken: bool = False  # this message broke a session before its end
-    trouble: OSError | None = None  # this machine's fault
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CourierSettings:
-    """What the configuration says about carrying and settling."""
-
-    retry: RetrySettings
-    transcript: str = "failed"  # failed, always, never
+from maildrop.spool.record import Outcome, Status
 
 
 class Courier:
-    """Carries jobs; holds nothing but settings and the ways to the clock, the dice and the commit."""
+    """Carries jobs; ``transcript`` says when the dialog is kept: failed, always or never."""
 
-    def __init__(
-        self, settings: CourierSettings, *, commit: Commit, now: Callable[[], datetime], dice: Callable[[], float]
-    ) -> None:
-        """Take the clock (UTC) and the dice (0 to 1) as functions, so that decisions can be tested."""
-        self.settings = settings
+    def __init__(self, settler: Settler, *, transcript: str, commit: Commit, now: Callable[[], datetime]) -> None:
+        """Take the clock (UTC) as a function, so that records can be tested."""
+        self.settler = settler
+        self._transcript = transcript
         self._commit = commit
         self._now = now
-        self._dice = dice
 
     async def carry(self, loaded: Loaded, leg: Leg, relay: Relay, *, broken: int) -> Carried:
         """Carry one leg of the job to the relay; ``broken`` sessions have been lost by this message before."""
+        visit = None
         try:
-            message = loaded.compose()
-            loaded.account.message_id = message.message_id
-            loaded.account.size = message.size
-            return await self._visit(
-                Visit(
-                    loaded=loaded,
-                    leg=leg,
-                    message=message,
-                    relay=relay,
-                    commit=self._commit,
-                    now=self._now,
-                    started=self._now(),
-                    attempts_before=len(loaded.account.attempts),
-                ),
-                broken,
-            )
+            visit = self._prepare(loaded, leg, relay)
+            return await self._visit(visit, broken)
         except InvalidJob as invalid:
-            return await self.refuse(loaded.job, invalid, claimed=loaded.account.claimed)
+            return await self.settler.refuse(loaded.job, invalid, claimed=loaded.account.claimed)
         except (SourceChanged, MessageChanged) as changed:
-            return await self._settle(loaded, Outcome.FAILED, reason=str(changed))
-        except OSError as error:
-            if not is_local_trouble(error):
-                return await self.stumble(loaded.job, error, claimed=loaded.account.claimed)
-            return Carried(next=Next.AGAIN, trouble=error)
-        except Exception as error:  # our own fault: this job is set aside, the next one is sent
-            return await self.stumble(loaded.job, error, claimed=loaded.account.claimed)
+            return await self.settler.settle(loaded, Outcome.FAILED, reason=str(changed))
+        except Exception as error:  # our own fault, or this machine's: this job is set aside, the next one is sent
+            if isinstance(error, OSError) and is_local_trouble(error):
+                with contextlib.suppress(OSError):
+                    self._withdraw(visit)
+                return Carried(next=Next.AGAIN, trouble=error)
+            return await self.settler.stumble(loaded.job, error, claimed=loaded.account.claimed)
+
+    def _prepare(self, loaded: Loaded, leg: Leg, relay: Relay) -> Visit:
+        message = loaded.compose()
+        loaded.account.message_id = message.message_id
+        loaded.account.size = message.size
+        return Visit(
+            loaded=loaded,
+            leg=leg,
+            message=message,
+            relay=relay,
+            commit=self._commit,
+            now=self._now,
+            started=self._now(),
+            attempts_before=len(loaded.account.attempts),
+        )
 
     async def _visit(self, visit: Visit, broken: int) -> Carried:
         loop = asyncio.get_running_loop()
@@ -131,7 +101,7 @@ class Courier:
         loaded = visit.loaded
         if judgement.scope is Scope.CONFIGURATION:
             session.abort()
-            await self._withdraw(visit)
+            self._withdraw(visit)
             fault = Fault(stage=Stage.AUTH, what=judgement.why, configuration=True)
             failure = SessionFailed(visit.relay.name, fault)
             return Carried(next=Next.AGAIN, failure=failure)
@@ -146,16 +116,16 @@ class Courier:
         failed = visit.settled is not State.SENT
         self._write_transcript(loaded.job, session, failed=failed)
         if visit.settled is not None:
-            carried = self._settled(loaded, loaded.account.outcome())
+            carried = self.settler.tell(loaded, loaded.account.outcome())
             return replace(carried, healthy=True, trouble=visit.trouble)
         loaded.visited.update(visit.leg.forward_paths)
-        return replace(await self.conclude(loaded), healthy=True)
+        return replace(await self.settler.conclude(loaded), healthy=True)
 
     async def _interrupted(self, visit: Visit, session: Session, judgement: Judgement, broken: int) -> Carried:
         """Take the job to the front again after a lost session, unless this message loses them all the time."""
         loaded = visit.loaded
         if broken + 1 < MAX_BROKEN_SESSIONS:
-            await self._withdraw(visit)
+            self._withdraw(visit)
             stage = judgement.verdicts[0].stage
             log.job_interrupted(
                 job=loaded.job.name, relay=visit.relay.name, stage=stage.value if stage else "", reason=judgement.why
@@ -166,11 +136,12 @@ class Courier:
         visit.enter(replace(judgement, verdicts=verdicts), session)
         self._write_transcript(loaded.job, session, failed=True)
         loaded.visited.update(visit.leg.forward_paths)
-        return await self.conclude(loaded)
+        return await self.settler.conclude(loaded)
 
-    async def _withdraw(self, visit: Visit) -> None:
+    @staticmethod
+    def _withdraw(visit: Visit | None) -> None:
         """Take back a prepared record, so that a crash from here on raises no doubt; keep what is known."""
-        if visit.prepared or visit.verdicts:
+        if visit is not None and visit.settled is None and (visit.prepared or visit.verdicts):
             visit.loaded.job.note(visit.account.result(Outcome.DEFERRED, reason="interrupted", finished=None))
             visit.prepared = False
 
@@ -198,119 +169,7 @@ class Courier:
         loaded.doubt = ()
         loaded.job.note(account.result(account.outcome(), finished=None))
 
-    async def conclude(self, loaded: Loaded) -> Carried:
-        """Settle, defer, or pass on what an attempt left, as the account says."""
-        account, job, now = loaded.account, loaded.job, self._now()
-        outcome = account.outcome()
-        if outcome is not Outcome.DEFERRED:
-            return await self._settle(loaded, outcome)
-        if loaded.open_legs:
-            job.note(account.result(outcome, finished=None))
-            return Carried(next=Next.ONWARD)
-        due = next_attempt(
-            self.settings.retry,
-            attempts=len(account.attempts),
-            claimed=account.claimed,
-            expires=loaded.expires,
-            now=now,
-            dice=self._dice(),
-        )
-        if due is None:
-            return await self._settle(loaded, Outcome.EXPIRED, reason=f"gave up: {account.reason(outcome)}")
-        return await self.defer(loaded, due)
-
-    async def defer(self, loaded: Loaded, due: datetime, *, reason: str = "") -> Carried:
-        """Move the job to deferred/ until ``due``. Durable on return."""
-        account, job = loaded.account, loaded.job
-        result = account.result(Outcome.DEFERRED, reason=reason, finished=None, next_attempt=due)
-        job.defer(result)
-        trouble = await self._sync(job)
-        log.job_deferred(
-            job=job.name,
-            relay=None,
-            reason=result.reason,
-            attempts=len(account.attempts),
-            next_attempt=due.isoformat(timespec="seconds"),
-        )
-        return Carried(next=Next.DEFERRED, outcome=Outcome.DEFERRED, due=due, trouble=trouble)
-
-    async def expire(self, loaded: Loaded) -> Carried:
-        """Fail a job whose time was over before it could be sent."""
-        return await self._settle(loaded, Outcome.EXPIRED, reason="its time was over before it could be sent")
-
-    async def refuse(self, job: Job, invalid: InvalidJob, *, claimed: datetime) -> Carried:
-        """Move an invalid job to failed/ with every problem. Durable on return."""
-        count = len(invalid.problems)
-        more = f" (and {count - 1} more)" if count > 1 else ""
-        result = Result(
-            job=job.name,
-            outcome=Outcome.INVALID,
-            reason=f"{invalid.problems[0]}{more}",
-            claimed=claimed,
-            finished=self._now(),
-            problems=invalid.problems,
-        )
-        job.settle(result, State.FAILED)
-        trouble = await self._sync(job)
-        log.job_failed(job=job.name, outcome=result.outcome.value, reason=result.reason, attempts=0, meta=None)
-        return Carried(next=Next.SETTLED, outcome=Outcome.INVALID, trouble=trouble)
-
-    async def stumble(self, job: Job, error: Exception, *, claimed: datetime) -> Carried:
-        """Set a job aside that made maildropd itself stumble, so that it harms no other. Durable on return."""
-        what = f"{type(error).__name__}: {error}"
-        log.job_error(job=job.name, error=what)
-        previous = job.read_result()
-        result = (
-            Result(job=job.name, outcome=Outcome.FAILED, reason="", claimed=claimed) if previous is None else previous
-        )
-        reason = f"maildropd stumbled over this job ({what}); please report it; 'maildropd retry' tries again"
-        job.settle(replace(result, outcome=Outcome.FAILED, reason=reason, finished=self._now()), State.FAILED)
-        trouble = await self._sync(job)
-        return Carried(next=Next.SETTLED, outcome=Outcome.FAILED, trouble=trouble)
-
-    async def _settle(self, loaded: Loaded, outcome: Outcome, *, reason: str = "") -> Carried:
-        job = loaded.job
-        result = loaded.account.result(outcome, reason=reason, finished=self._now())
-        job.settle(result, State.SENT if outcome is Outcome.SENT else State.FAILED)
-        trouble = await self._sync(job)
-        return replace(self._settled(loaded, outcome, reason=reason), trouble=trouble)
-
-    async def _sync(self, job: Job) -> OSError | None:
-        """Make the job's last move durable; a failure is this machine's trouble, the move itself has happened."""
-        try:
-            await self._commit.directory(job.landing)
-        except OSError as error:
-            return error
-        return None
-
-    def _settled(self, loaded: Loaded, outcome: Outcome, *, reason: str = "") -> Carried:
-        """Say it in the log, after everything is recorded."""
-        account, meta = loaded.account, dict(loaded.account.meta) or None
-        if outcome is Outcome.SENT:
-            last = next(reversed(account.recipients.values()))
-            log.job_sent(
-                job=loaded.job.name,
-                relay=last.relay or "",
-                message_id=account.message_id,
-                size=account.size or 0,
-                recipients=len(account.recipients),
-                attempts=len(account.attempts),
-                seconds=(self._now() - account.claimed).total_seconds(),
-                reply=" ".join(str(part) for part in (last.code, last.text) if part),
-                possible_duplicate=account.possible_duplicate or None,
-                meta=meta,
-            )
-        else:
-            log.job_failed(
-                job=loaded.job.name,
-                outcome=outcome.value,
-                reason=reason or account.reason(outcome),
-                attempts=len(account.attempts),
-                meta=meta,
-            )
-        return Carried(next=Next.SETTLED, outcome=outcome)
-
     def _write_transcript(self, job: Job, session: Session, *, failed: bool) -> None:
-        if self.settings.transcript == "always" or (failed and self.settings.transcript == "failed"):
+        if self._transcript == "always" or (failed and self._transcript == "failed"):
             with contextlib.suppress(OSError):  # a comfort: no disk trouble may change the job's fate for it
                 job.write_transcript(session.transcript.text())
