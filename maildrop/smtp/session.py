@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from maildrop.smtp.data import DataWriter, slices
-from maildrop.smtp.endpoint import Endpoint, Timeouts
+from maildrop.smtp.endpoint import Endpoint
 from maildrop.smtp.extensions import Extensions
 from maildrop.smtp.failures import SessionFailed, SessionLost
 from maildrop.smtp.protocol import Client
@@ -25,18 +25,6 @@ from maildrop.smtp.transaction import Transaction, TransactionResult
 from maildrop.smtp.transcript import Transcript
 from maildrop.smtp.waiting import Alarm
 from maildrop.smtp.wire import Unreachable, Wire, dial
-
-__all__ = [
-    "Endpoint",
-    "Session",
-    "SessionFailed",
-    "SessionLost",
-    "Timeouts",
-    "Transaction",
-    "TransactionResult",
-    "Transcript",
-    "connect",
-]
 
 _SLICE_OCTETS = 64 * 1024  # what one ``block`` deadline is for, and what stays in memory of a message of any size
 _TURNS = 16  # loop turns spent on what has arrived already; a flood may not keep us from speaking for ever

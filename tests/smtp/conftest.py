@@ -51,12 +51,22 @@ class ScriptedServer:
         self._listener.settimeout(_SOCKET_SECONDS)
         self._buffer = bytearray()
         self._over = threading.Event()
+        self._heard_more = threading.Condition()
         self._sock: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = int(self._listener.getsockname()[1])
         self.errors: list[str] = []
         self.heard = bytearray()
         self._thread.start()
+
+    def wait_for(self, end: bytes) -> bool:
+        """Wait until what was heard ends so; return whether it did in time."""
+        with self._heard_more:
+            return self._heard_more.wait_for(lambda: self.heard.endswith(end), _SOCKET_SECONDS)
+
+    def wait_for_end(self) -> None:
+        """Wait until the script has been followed to its end."""
+        self._thread.join()
 
     def join(self) -> list[str]:
         """End the server and return what went otherwise than scripted."""
@@ -147,7 +157,10 @@ class ScriptedServer:
     def _receive(self, limit: int = _SEGMENT) -> bytes:
         octets = self._connection.recv(limit)
         assert octets, "the client has gone"
-        self.heard += octets
+        with self._heard_more:
+            self.heard += octets
+            del self.heard[:-_SEGMENT]  # the end is enough, and memory is measured
+            self._heard_more.notify_all()
         return octets
 
     def _read_to(self, end: bytes) -> bytes:

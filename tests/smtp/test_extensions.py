@@ -1,0 +1,58 @@
+"""`maildrop.smtp.extensions`: what a server can do, read carefully."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maildrop.smtp import Extensions, Reply
+from maildrop.smtp.extensions import read_extensions
+
+
+def read(*lines: str) -> Extensions:
+    """Read the lines behind the server's name."""
+    return read_extensions(Reply(code=250, lines=("PIPELINING.example greets you", *lines)))
+
+
+def test_the_usual_ones() -> None:
+    """Keywords are read in any case; the server's own name is none."""
+    extensions = read(
+        "size 10240000", "pipelining", "8BitMIME", "SMTPUTF8", "STARTTLS", "AUTH plain LOGIN", "X-EXTRA 1 2"
+    )
+    assert extensions.size
+    assert extensions.size_limit == 10240000
+    assert extensions.pipelining
+    assert extensions.eightbitmime
+    assert extensions.smtputf8
+    assert extensions.starttls
+    assert extensions.auth == ("PLAIN", "LOGIN")
+    assert not read().pipelining
+
+
+@pytest.mark.parametrize("line", ["SIZE", "SIZE 0", "SIZE -5", "SIZE 1e9", "SIZE ٣", f"SIZE {'9' * 30}"])
+def test_size_without_a_limit(line: str) -> None:
+    """SIZE without a usable number allows the parameter and sets no limit."""
+    assert read(line).size
+    assert read(line).size_limit is None
+
+
+def test_contradictions() -> None:
+    """Of several sizes the smallest counts, of several lists of mechanisms all, the old spelling too."""
+    extensions = read("SIZE 500", "SIZE 200", "SIZE", "AUTH PLAIN", "AUTH=LOGIN PLAIN")
+    assert extensions.size_limit == 200
+    assert extensions.auth == ("PLAIN", "LOGIN")
+
+
+@pytest.mark.parametrize(
+    "line", ["", " ", "\x1bSTARTTLS", "PIPE\x00LINING", "-SIZE", "SIZ\u00c9 5", "PIPELINING\u2028X"]
+)
+def test_keywords_that_are_none(line: str) -> None:
+    """A keyword with other characters than the RFC allows is passed over."""
+    assert not {name for name in read(line).names if not name.replace("-", "").isalnum()}
+
+
+@given(st.lists(st.text(max_size=40), max_size=10))
+def test_anything(lines: list[str]) -> None:
+    """No reply to EHLO can make the reader fail."""
+    assert read(*lines).size_limit != 0
