@@ -11,6 +11,7 @@ from datetime import datetime
 
 from maildrop.spool.job import Job
 from maildrop.spool.layout import Spool, State
+from maildrop.spool.record import RecordError
 
 _READ_IN_ONE_TURN = 200  # results read before replies and drops get their turn again
 
@@ -49,6 +50,8 @@ class Deferred:
             except (FileNotFoundError, NotADirectoryError):
                 self._known.discard(name)
                 continue
+            except RecordError:
+                result = None
             self.add(name, result.next_attempt if result is not None and result.next_attempt else now)
 
     def add(self, name: str, due: datetime) -> None:

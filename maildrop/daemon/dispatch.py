@@ -146,11 +146,13 @@ class Dispatch:
         self._in_hand.discard(work.name)
 
     def _stumbled(self, turn: Turn, error: BaseException, now: float) -> None:
-        """Note that a courier raised: our own fault, and this job's alone. A later scan takes it up from active/."""
+        """Note that a job could not even be set aside; it stays in active/, untouched until the next start."""
         log.job_error(job=turn.work.name, error=f"{type(error).__name__}: {error}")
         if isinstance(error, OSError) and is_local_trouble(error):
             self.pause.begin(str(error), now)
-        self.let_go(turn.work)
+        if turn.work.loaded is not None:
+            turn.work.loaded.job.close()
+            turn.work.loaded = None
 
     def _hold(self, relay: Relay, failure: SessionFailed, now: float) -> None:
         """Hold the relay; jobs that wait for it alone let their descriptors go."""

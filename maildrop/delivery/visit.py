@@ -26,6 +26,7 @@ from maildrop.errors import MaildropError
 from maildrop.mail.envelope import Partial
 from maildrop.mail.message import Message, Need
 from maildrop.smtp import Reply, Session, Stage, Transaction, TransactionResult
+from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.job import home_of
 from maildrop.spool.layout import State
 from maildrop.spool.record import Outcome, Status
@@ -172,6 +173,8 @@ class Visit:
         """Sync what ``record`` renamed, add the reply's words. From the rename on nothing may undo the acceptance."""
         job = self.loaded.job
         while self._unrecorded is not None:
+            if not is_local_trouble(self._unrecorded):
+                raise self._unrecorded  # its producer took our rights away: no waiting helps
             await asyncio.sleep(_RECORD_RETRY_SECONDS)
             try:
                 job.accept(self._target)

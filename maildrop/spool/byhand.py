@@ -10,16 +10,16 @@ from datetime import datetime
 
 from maildrop.errors import UsageError
 from maildrop.spool import durable
-from maildrop.spool.job import Job
+from maildrop.spool.job import Job, resume
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.lookup import Place
 from maildrop.spool.record import Outcome, RecipientResult, Result, Status
 
 
 def retry(spool: Spool, place: Place, *, now: datetime) -> str:
-    """Make a failed or deferred job due now, for the recipients that have not got it; return its name in deferred.
+    """Make a failed or deferred job due now, for the recipients that have not got it; return its name in active.
 
-    Durable on return. Raises UsageError if there is nothing to try again, RecordError if its result can't be read.
+    A running daemon finds it there at its next scan, another one at its start. Durable on return. Raises UsageError if there is nothing to try again, RecordError if its result can't be read.
     """
     if place.state not in (State.FAILED, State.DEFERRED):
         what = f"is {place.state}; only failed and deferred jobs can be tried again"
@@ -32,11 +32,14 @@ def retry(spool: Spool, place: Place, *, now: datetime) -> str:
         due = due_again(result, now=now)
         if job.state is State.DEFERRED:
             job.note(due)
-            durable.sync_directory(job.folder.descriptor)
         else:
             job.defer(due)
-            durable.sync_directory(job.landing)
-        return job.name
+        try:
+            name = resume(spool, job.name)
+        except FileNotFoundError:  # the daemon was quicker: due now is due now
+            return job.name
+        durable.sync_directory(spool.folder(State.ACTIVE))
+        return name
 
 
 def due_again(result: Result, *, now: datetime) -> Result:

@@ -38,7 +38,7 @@ def test_due_now_for_who_has_not_got_it(spool: Spool, drop_folder: Drops, make_r
     )
     drop_folder("j", {"result.toml": dump(replace(before, finished=NOW))}, state=state)
     assert retry(spool, Place(state=state, name="j"), now=NOW) == "j"
-    after = read(spool, State.DEFERRED, "j")
+    after = read(spool, State.ACTIVE, "j")
     assert (after.outcome, after.next_attempt, after.finished) == (Outcome.DEFERRED, NOW, None)
     assert after.recipients[0] == before.recipients[0]
     assert [one.status for one in after.recipients[1:]] == [Status.PENDING] * 3
@@ -50,7 +50,7 @@ def test_who_was_in_doubt_may_get_a_second_copy(spool: Spool, drop_folder: Drops
     """A person who sends again after a doubt takes the duplicate, and the record says so."""
     drop_folder("j", {"result.toml": dump(make_result(Outcome.IN_DOUBT, a=Status.IN_DOUBT))}, state=State.FAILED)
     retry(spool, Place(state=State.FAILED, name="j"), now=NOW)
-    after = read(spool, State.DEFERRED, "j")
+    after = read(spool, State.ACTIVE, "j")
     assert after.possible_duplicate
     assert after.recipients[0].status is Status.PENDING
 
@@ -61,7 +61,7 @@ def test_an_invalid_job_is_judged_anew(spool: Spool, drop_folder: Drops, make_re
     result = make_result(Outcome.INVALID, changes={"recipients": (), "problems": problems})
     drop_folder("j", {"result.toml": dump(result)}, state=State.FAILED)
     retry(spool, Place(state=State.FAILED, name="j"), now=NOW)
-    assert read(spool, State.DEFERRED, "j").problems == ()
+    assert read(spool, State.ACTIVE, "j").problems == ()
 
 
 def test_from_a_days_folder(spool: Spool, spool_path: Path, drop_folder: Drops, make_result: Make) -> None:
