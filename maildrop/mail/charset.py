@@ -55,7 +55,7 @@ def decode_text(octets: bytes, charset: str) -> str:
     try:
         text = decode(octets)
     except UnicodeDecodeError as error:
-        line = _line(decode, octets[: error.start])
+        line = _line(charset, decode, octets[: error.start])
         wrong = octets[error.start : max(error.end, error.start + 1)][:8].hex(" ")
         what = f"octet {error.start} (hex {wrong}) is not {charset}" if wrong else f"the text is cut off; not {charset}"
         raise CharsetError(what, line=line, offset=error.start) from None
@@ -142,13 +142,13 @@ def _breaks(charset: str, text: str) -> int:
     return len((_EBCDIC_LINE_END if _is_ebcdic(charset) else _LINE_END).findall(text))
 
 
-def _line(decode: Callable[[bytes], str], before: bytes) -> int:
+def _line(charset: str, decode: Callable[[bytes], str], before: bytes) -> int:
     """Return the number of the line that begins or goes on behind the octets ``before``."""
     try:
         text = decode(before)
     except UnicodeError:
         text = before.decode("latin-1")
-    return len(_EBCDIC_LINE_END.findall(text)) + 1
+    return _breaks(charset, text) + 1
 
 
 def _offset(before: str, octets: bytes, charset: str) -> int:

@@ -7,7 +7,7 @@ be judged: a person gets all problems at once. What an address or a file referen
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 from maildrop.errors import InvalidJob, Problem
@@ -112,6 +112,7 @@ class Reading:
         self.bad: set[str] = set()  # top-level keys that are no use any more
         self._order: dict[str, int] = {}
         self._found: list[tuple[int, Problem]] = []
+        self._told: set[Problem] = set()
 
     def load(self, table: dict[str, Any], *, limits: Limits) -> None:
         """Judge names and shapes; keys with a wrong shape are left out of ``document``."""
@@ -141,6 +142,16 @@ class Reading:
         self.bad.add(key)
         self._note(key, Problem(where=f"{self.where}: {path}", what=what, hint=hint))
 
+    def add_all(self, problems: Iterable[Problem]) -> None:
+        """Note problems of other files of the job; they come last."""
+        for problem in problems:
+            self._note("", problem)
+
+    @property
+    def has_problems(self) -> bool:
+        """Whether anything was noted."""
+        return bool(self._found)
+
     def raise_problems(self) -> None:
         """Raise InvalidJob if there are problems."""
         if not self._found:
@@ -153,7 +164,9 @@ class Reading:
         raise InvalidJob(self.where, problems)
 
     def _note(self, key: str, problem: Problem) -> None:
-        self._found.append((self._order.get(key, len(self._order)), problem))
+        if problem not in self._told:
+            self._told.add(problem)
+            self._found.append((self._order.get(key, len(self._order)), problem))
 
     def _bounded(self, table: dict[str, Any], *, limits: Limits) -> dict[str, Any]:
         """Leave out what would take long to judge in detail: too many attachments, too many unknown keys."""

@@ -6,15 +6,12 @@ composed. Pure: no file, no clock. RFC 5321 and 5322 words throughout.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, TypedDict
 
-from maildrop.errors import printable
-from maildrop.mail import fields, keys
+from maildrop.mail import fields, jobfiles, keys
 from maildrop.mail.address import Mailbox
-from maildrop.mail.charset import charset_fault
 from maildrop.mail.document import AttachmentTable, Document, Reading, read_document
-from maildrop.mail.media import type_fault
 from maildrop.mail.model import (
     Attachment,
     BodyFile,
@@ -27,6 +24,7 @@ from maildrop.mail.model import (
     Overrides,
     Partial,
 )
+from maildrop.mail.part import Source
 from maildrop.schema import TomlError, read_toml
 
 __all__ = [
@@ -46,7 +44,6 @@ __all__ = [
     "parse_overrides",
 ]
 
-_FOLDER = "attachments/"
 _LATER = ("alternatives", "notify", "envelope_id", "return", "idempotency_key", "manifest")
 _DELIVERY_KEYS = frozenset(
     {"return_path", "recipients", "relay", "not_before", "expires", "priority", "in_doubt", "partial", "meta", *_LATER}
@@ -64,8 +61,19 @@ class _Options(TypedDict):
     meta: Any
 
 
-def parse_envelope(octets: bytes, *, files: Collection[str], defaults: Defaults, limits: Limits) -> Mail:
-    """Read the envelope of a job whose regular files are ``files`` (relative names). Raises InvalidJob."""
+def parse_envelope(
+    octets: bytes,
+    *,
+    files: Collection[str],
+    defaults: Defaults,
+    limits: Limits,
+    open_source: Callable[[str], Source] | None = None,
+) -> Mail:
+    """Read the envelope of a job whose regular files are ``files`` (relative names). Raises InvalidJob.
+
+    With ``open_source`` the problems of a bad envelope are joined by those of the text files, which otherwise show only
+    when the message is composed; a good envelope opens nothing.
+    """
     reading = read_document(octets, limits=limits)
     _refuse_later(reading)
     document = reading.document
@@ -80,16 +88,9 @@ def parse_envelope(octets: bytes, *, files: Collection[str], defaults: Defaults,
     reverse = keys.reverse_path(reading, document.return_path)
     forward = _forward_paths(reading, (*to, *cc, *bcc), limits=limits)
     options = _options(reading)
-    content: dict[str, Any] = {
-        "subject": fields.line(reading, "subject", document.subject),
-        **_files(reading, files=files, charset=document.charset or defaults.charset, limits=limits),
-        "headers": fields.header_fields(reading, document.headers),
-        "message_id": fields.message_id(reading, document.message_id),
-        "date": keys.moment(reading, "date", document.date),
-        "in_reply_to": fields.identifiers(reading, "in_reply_to", document.in_reply_to),
-        "references": fields.identifiers(reading, "references", document.references),
-        "importance": document.importance,
-    }
+    content = _content(reading, files=files, defaults=defaults, limits=limits)
+    if open_source is not None and reading.has_problems and "charset" not in reading.bad:
+        reading.add_all(jobfiles.problems_of_texts((content["text"], content["html"]), open_source, limits))
     reading.raise_problems()
     assert author is not None  # noqa: S101  (else there was a problem)
     options["in_doubt"] = options["in_doubt"] or defaults.in_doubt
@@ -175,6 +176,21 @@ def _forward_paths(reading: Reading, addressees: tuple[Mailbox, ...], *, limits:
     return paths
 
 
+def _content(reading: Reading, *, files: Collection[str], defaults: Defaults, limits: Limits) -> dict[str, Any]:
+    """Read what the message says but for the people in it."""
+    document = reading.document
+    return {
+        "subject": fields.line(reading, "subject", document.subject),
+        **jobfiles.named(reading, files=files, charset=document.charset or defaults.charset, limits=limits),
+        "headers": fields.header_fields(reading, document.headers),
+        "message_id": fields.message_id(reading, document.message_id),
+        "date": keys.moment(reading, "date", document.date),
+        "in_reply_to": fields.identifiers(reading, "in_reply_to", document.in_reply_to),
+        "references": fields.identifiers(reading, "references", document.references),
+        "importance": document.importance,
+    }
+
+
 def _options(reading: Reading) -> _Options:
     document = reading.document
     not_before = keys.instant(reading, "not_before", document.not_before)
@@ -189,83 +205,3 @@ def _options(reading: Reading) -> _Options:
         "in_doubt": InDoubt(document.in_doubt) if document.in_doubt else None,
         "meta": keys.meta(reading, document.meta),
     }
-
-
-def _files(reading: Reading, *, files: Collection[str], charset: str, limits: Limits) -> dict[str, Any]:
-    """Read the keys that name files; where they are absent, the usual names count."""
-    document = reading.document
-    _charset(reading, "charset", charset)
-    known = files if isinstance(files, set | frozenset) else frozenset(files)
-    return {
-        "text": _body(reading, "text", document.text, "body.txt", files=known, charset=charset),
-        "html": _body(reading, "html", document.html, "body.html", files=known, charset=charset),
-        "attachments": _attachments(reading, document.attachments, files=known, limits=limits),
-    }
-
-
-def _body(
-    reading: Reading, key: str, value: str | None, usual: str, *, files: Collection[str], charset: str
-) -> BodyFile | None:
-    path = usual if usual in files else None
-    if reading.given(key):
-        path = keys.file(reading, key, value, files) if value is not None else None
-    return BodyFile(path=path, charset=charset) if path is not None else None
-
-
-def _attachments(reading: Reading, value: Any, *, files: Collection[str], limits: Limits) -> tuple[Attachment, ...]:
-    """Read the list of files to attach; without it, every file below `attachments/`."""
-    if value is not None and not isinstance(value, list):
-        reading.add("attachments", "must be a list of file names or tables")
-        return ()
-    if reading.given("attachments"):
-        found = (_attachment(reading, f"attachments[{index}]", item, files) for index, item in enumerate(value or ()))
-        return tuple(attachment for attachment in found if attachment is not None)
-    paths = sorted(path for path in files if path.startswith(_FOLDER) and "/." not in path)
-    if len(paths) > limits.files:
-        reading.add("attachments", f"the folder has {len(paths)} files; at most {limits.files} are allowed")
-        return ()
-    hint = 'rename the file, or list it with another name: attachments = [{path = "…", name = "…"}]'
-    return tuple(
-        Attachment(path=path, name=keys.shown_name(reading, printable(path), path.rpartition("/")[2], hint), type=None)
-        for path in paths
-    )
-
-
-def _attachment(reading: Reading, place: str, item: Any, files: Collection[str]) -> Attachment | None:
-    """Read a file name, or a table with more about the file."""
-    if isinstance(item, str):
-        return _attached(reading, place, AttachmentTable(path=item), files)
-    if not isinstance(item, dict):
-        reading.add(place, "must be a file name in quotes or a table with path")
-        return None
-    table = reading.shaped(AttachmentTable, item, path=place)
-    if table is None:
-        return None
-    if table.inline:
-        reading.add(f"{place}.inline", "is not available in this version", "remove the key")
-    if table.content_id is not None:
-        reading.add(f"{place}.content_id", "is not available in this version", "remove the key")
-    if table.type is not None and type_fault(table.type):
-        reading.add(f"{place}.type", f"'{printable(table.type, limit=80)}' {type_fault(table.type)}")
-    if table.charset is not None:
-        _charset(reading, f"{place}.charset", table.charset)
-    return _attached(reading, place, table, files)
-
-
-def _attached(reading: Reading, place: str, table: AttachmentTable, files: Collection[str]) -> Attachment | None:
-    description = fields.line(reading, f"{place}.description", table.description)
-    path = keys.file(reading, place, table.path, files)
-    if path is None:
-        return None
-    if table.name is not None:
-        name = keys.shown_name(reading, f"{place}.name", table.name)
-    else:
-        name = keys.shown_name(reading, place, path.rpartition("/")[2], 'write {path = "…", name = "…"}')
-    return Attachment(path=path, name=name, type=table.type, charset=table.charset, description=description)
-
-
-def _charset(reading: Reading, path: str, charset: str) -> None:
-    fault = charset_fault(charset)
-    if fault:
-        what, _, hint = fault.partition("; ")
-        reading.add(path, f"'{printable(charset, limit=60)}' {what}", hint)

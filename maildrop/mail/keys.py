@@ -59,7 +59,7 @@ def _address_list(reading: Reading, key: str, text: str) -> list[Mailbox]:
         return list(parse_mailbox_list(text))
     except AddressError as error:
         hint = ""
-        if "," in text:
+        if "," in text and "has no '@'" in str(error):
             hint = f'a name with a comma or other marks needs double quotes, or a list: {key} = ["Name <user@domain>"]'
         reading.add(key, str(error), hint)
         return []

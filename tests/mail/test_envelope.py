@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -477,7 +478,7 @@ def test_no_envelope_takes_long(name: str) -> None:
             parse_envelope(octets, files=files, defaults=Defaults(), limits=Limits())
         fastest = min(fastest, time.process_time() - start)
         named_files(octets, limits=Limits())
-    assert fastest < 0.1
+    assert fastest < (0.1 if sys.gettrace() is None else 0.5)  # tracing for coverage costs several times the work
     assert len(refusal.value.problems) <= 101
 
 

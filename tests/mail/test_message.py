@@ -12,9 +12,9 @@ from email.message import EmailMessage
 import pytest
 
 from maildrop.errors import InvalidJob, Problem
-from maildrop.mail.envelope import Defaults, Limits, parse_envelope
+from maildrop.mail.envelope import Attachment, Defaults, Limits, parse_envelope
 from maildrop.mail.message import Identity, Message, Need, compose, new_identity
-from maildrop.mail.part import SourceChanged, base64_lines, base64_size
+from maildrop.mail.part import Source, SourceChanged, attachment_part, base64_lines, base64_size
 
 Composed = Callable[..., tuple[Message, bytes]]
 
@@ -289,6 +289,22 @@ def test_refusals_of_files_are_gathered(identity: Identity) -> None:
     with pytest.raises(InvalidJob) as refusal:
         compose(mail.content, identity, open_source=refuse, limits=Limits())
     assert [problem.where for problem in refusal.value.problems] == ["body.txt", "attachments/a", "attachments/b"]
+
+
+def test_long_texts_in_other_scripts(composed: Composed) -> None:
+    """A text of many slices is base64 without a seam."""
+    body = "日本語のテキスト\r\n".encode() * 20_000
+    message, octets = composed(HEAD, {"body.txt": body})
+    assert message.size == len(octets)
+    assert reread(octets).get_payload(decode=True) == body
+
+
+@pytest.mark.parametrize("name", ["a.eml", "a.bin"])
+def test_a_part_knows_its_size(make_source: Callable[..., Source], name: str) -> None:
+    """The size of a part is known before its octets are read."""
+    attachment = Attachment(path=name, name=name, type=None)
+    part = attachment_part(make_source(name, b"From: a@x\n\n" + b"hi\n" * 50_000), attachment, boundary="=_b")
+    assert part.size == sum(len(chunk) for chunk in part.chunks())
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 56, 57, 58, 114, 57 * 2048 - 1, 57 * 2048, 57 * 2048 + 1])

@@ -305,6 +305,15 @@ def test_large_messages_are_streamed(identity: Identity, *, stuffed: bool) -> No
     assert sent.startswith(b"From: a@x.example\r\nTo: b@x.example\r\n" + ADDED)
 
 
+def test_a_large_header_section_is_streamed_past(identity: Identity) -> None:
+    """A header section of more than one slice is cut off at the right octet."""
+    head = b"From: a@x.example\nTo: b@x.example\n" + b"X-A: b\n" * 25_000
+    body = b"line\r\n" * 50_000
+    sent = octets_of(read_large(Slices(head + b"\n" + body), identity))
+    assert sent.partition(b"\r\n\r\n")[2] == body
+    assert sent.count(b"X-A: b\r\n") == 25_000
+
+
 def test_a_message_that_changes_is_not_finished(identity: Identity) -> None:
     """A file that has another size when it is sent raises."""
     head = b"From: a@x.example\nTo: b@x.example\n\n"
