@@ -51,6 +51,7 @@ class ScriptedServer:
         self._listener.settimeout(_SOCKET_SECONDS)
         self._buffer = bytearray()
         self._over = threading.Event()
+        self._connected = threading.Event()
         self._heard_more = threading.Condition()
         self._sock: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -58,6 +59,10 @@ class ScriptedServer:
         self.errors: list[str] = []
         self.heard = bytearray()
         self._thread.start()
+
+    def wait_for_client(self) -> bool:
+        """Wait until a client has connected; return whether one did in time."""
+        return self._connected.wait(_SOCKET_SECONDS)
 
     def wait_for(self, end: bytes) -> bool:
         """Wait until what was heard ends so; return whether it did in time."""
@@ -135,7 +140,7 @@ class ScriptedServer:
 
     def _read_exactly(self, octets: int) -> None:
         while octets:
-            octets -= len(self._receive(octets))
+            octets -= len(self._receive(min(octets, _SEGMENT)))
 
     def _shake_hands(self, name: str) -> None:
         self._sock = self._certificates[name].wrap_socket(self._connection, server_side=True)
@@ -152,6 +157,7 @@ class ScriptedServer:
         sock = self._listener.accept()[0]
         sock.settimeout(_SOCKET_SECONDS)
         self._buffer.clear()
+        self._connected.set()
         return sock
 
     def _receive(self, limit: int = _SEGMENT) -> bytes:

@@ -17,8 +17,8 @@ PASSWORD = "correct horse"
 SEGMENTS = st.one_of(
     st.sampled_from(
         [
-            b"220 mx\r\n", b"250 ok\r\n", b"250-mx\r\n250 PIPELINING\r\n", b"354 go\r\n", b"334 \r\n",
-            b"250-mx\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n", b"235 ok\r\n", b"421 bye\r\n", b"450 no\r\n", b"550 no\r\n",
+            b"220 mx\r\n", b"250 ok\r\n", b"250-mx\r\n250 PIPELINING\r\n", b"354 go\r\n", b"334 \r\n", b"235 ok\r\n",
+            b"250-mx\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n", b"421 bye\r\n", b"450 no\r\n", b"550 no\r\n",
             b"251 ok\r\n", b"503 no\r\n", b"500 what\r\n", b"530 first STARTTLS\r\n", b"250 ok\r\n250 ok\r\n354 go\r\n",
             b"250 ok\r\n550 no\r\n", b"250 ok\r\n550 no\r\n354 go\r\n", b"250-a\r\n550 b\r\n", b"25", b"0 ok\r\n", b"",
             b"\r\n", b"garbage\r\n",

@@ -142,12 +142,18 @@ def test_record_that_raises(start_server: Any) -> None:
 @pytest.mark.parametrize(
     ("ending", "end_code"), [("close", None), ("half-close", None), ("reset", None), ("S: 552 5.3.4 too big", 552)]
 )
-def test_what_happens_during_prepare_is_heard(start_server: Any, ending: str, end_code: int | None) -> None:
+@pytest.mark.parametrize("waiting", ["in a thread", "in the loop"])
+def test_what_happens_during_prepare_is_heard(
+    start_server: Any, ending: str, end_code: int | None, waiting: str
+) -> None:
     """A server that goes or refuses while the record is being prepared gets no dot, so there is no doubt."""
     server = start_server(HELLO + FLIGHT + f"read {len(BODY)}\n{ending}")
 
     async def prepare(_result: TransactionResult) -> None:
-        await asyncio.to_thread(server.wait_for_end)
+        if waiting == "in a thread":
+            await asyncio.to_thread(server.wait_for_end)
+        else:
+            server.wait_for_end()
 
     async def talk(session: Session) -> tuple[bool, int | None]:
         try:
@@ -438,6 +444,22 @@ def test_out_of_descriptors_is_nobody_elses_fault(monkeypatch: pytest.MonkeyPatc
         assert not isinstance(failed.value, SessionFailed)
 
     asyncio.run(main())
+
+
+def test_a_cancelled_connect_leaves_nothing_open(start_server: Any) -> None:
+    """Cancelling while the greeting is awaited closes the connection: the server notices at once."""
+    server = start_server("silence")
+
+    async def main() -> None:
+        task = asyncio.create_task(connect(endpoint(server.port), transcript=Transcript()))
+        assert await asyncio.to_thread(server.wait_for_client)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    server.wait_for_end()
+    assert server.errors == []
 
 
 def test_a_permanent_refusal_says_so(start_server: Any) -> None:
