@@ -74,6 +74,11 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> MutableMa
     return {key: _harmless(value) for key, value in event.items()}
 
 
+def _order(_logger: WrappedLogger, _method: str, event: EventDict) -> MutableMapping[str, Any]:
+    """Put first what every event has: people read these lines, too."""
+    return {key: event.pop(key) for key in ("timestamp", "level", "event")} | dict(event)
+
+
 def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     level, name = event.pop("level"), event.pop("event")
     return f"<{_PRIORITY[level]}>{name} " + structlog.processors.LogfmtRenderer(key_order=["job"])(None, "", event)
@@ -87,11 +92,12 @@ def set_up(*, form: LogFormat = LogFormat.AUTO, level: LogLevel = LogLevel.INFO)
     if form is LogFormat.JOURNAL:  # journald stamps the time itself
         processors += [_journal]
     elif form is LogFormat.JSON:
-        processors += [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()]
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        processors += [stamp, _order, structlog.processors.JSONRenderer()]
     else:
         processors += [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=20),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=20, sort_keys=False),
         ]
     structlog.configure(
         processors=processors,
