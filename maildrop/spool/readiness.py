@@ -246,9 +246,10 @@ def _unproven(proof: Proof) -> tuple[Lack | None, tuple[str, ...]]:
 def problems(name: str, sight: Sight, verdict: Verdict, *, waited_seconds: float = 0.0) -> tuple[Problem, ...]:
     """Word what a drop lacks, for the log when it is first seen, and for ``result.toml`` when it is overdue."""
     waited = f" after {span(waited_seconds)} without a change" if waited_seconds else ""
-    if verdict.lack is Lack.FILES:
-        return tuple(_missing(path, sight.names, waited) for path in verdict.details)
     entry = entry_name(name)
+    if verdict.lack is Lack.FILES:
+        where = ENVELOPE if waited else f"{entry}/{ENVELOPE}"  # a result lies in the job, the log line does not
+        return tuple(_missing(path, sight.names, waited, where=where) for path in verdict.details)
     what, hint = _wording(entry, sight, verdict)
     return (Problem(where=entry, what=what + waited, hint=hint),)
 
@@ -259,8 +260,8 @@ def _wording(entry: str, sight: Sight, verdict: Verdict) -> tuple[str, str]:
     bare = sight.kind is Kind.EML
     table: dict[Lack | None, tuple[str, str]] = {
         Lack.STRAY: (
-            f"is not a job: a job is a folder with {ENVELOPE} or {FINISHED_MESSAGE}, or a file NAME.eml",
-            f"put it into a folder with an {ENVELOPE}",
+            "is not a job",
+            f"a job is a folder with {ENVELOPE} or {FINISHED_MESSAGE}, or a file NAME.eml: put it into a folder",
         ),
         Lack.UNREADABLE: (f"can't be read by maildropd: {detail}", _MEND.format(path=f"'{entry}'")),
         Lack.EMPTY: (f"is an empty {'file' if bare else 'folder'}", "write the message into it and drop it again"),
@@ -269,7 +270,7 @@ def _wording(entry: str, sight: Sight, verdict: Verdict) -> tuple[str, str]:
             "put it into a folder with a file of that name" if bare else "make a file of that name when all is written",
         ),
         Lack.ENVELOPE: (
-            f"there is no {ENVELOPE} in the folder, and no {FINISHED_MESSAGE}",
+            f"holds neither {ENVELOPE} nor {FINISHED_MESSAGE}",
             did_you_mean(ENVELOPE, _shown(sight.names)),
         ),
         Lack.WRITER: (
@@ -280,9 +281,9 @@ def _wording(entry: str, sight: Sight, verdict: Verdict) -> tuple[str, str]:
     return table.get(verdict.lack, ("changed a moment ago", "it is taken when it stays as it is"))
 
 
-def _missing(path: str, names: Collection[str], waited: str) -> Problem:
+def _missing(path: str, names: Collection[str], waited: str, *, where: str) -> Problem:
     hint = did_you_mean(printable(path), _shown(names))
-    return Problem(where=ENVELOPE, what=f"file '{printable(path)}' is not in the job" + waited, hint=hint)
+    return Problem(where=where, what=f"file '{printable(path)}' is not in the job" + waited, hint=hint)
 
 
 def _shown(names: Collection[str]) -> list[str]:

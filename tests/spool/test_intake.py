@@ -346,7 +346,7 @@ def test_strays_and_incomplete_jobs_go_to_failed_with_reasons(spool: Harness) ->
     assert spool.intake.incomplete == 5
     first_seen = sorted(notice.where for notice in spool.intake.notices)
     entries = ["incoming/bare", "incoming/empty", "incoming/link", "incoming/notes.txt"]
-    assert first_seen == ["envelope.toml", "envelope.toml", *entries]
+    assert first_seen == [*entries, "incoming/short/envelope.toml", "incoming/short/envelope.toml"]
     spool.now = start + LONG
     overdue = {drop.name: drop for drop in spool.drops()}
     assert {name: drop.kind for name, drop in overdue.items()} == {

@@ -187,7 +187,7 @@ def test_a_folder_keeps_its_name() -> None:
         (JOB, Lack.MARKER, (), ["the folder does not hold the marker READY", "when all is written"]),
         (EML, Lack.MARKER, (), ["a bare .eml file does not hold", "put it into a folder with"]),
         (JOB, Lack.WRITER, ("body.txt",), ["a process still has 'body.txt' open", "closes"]),
-        (NO_ENVELOPE, Lack.ENVELOPE, (), ["there is no envelope.toml", "message.eml"]),
+        (NO_ENVELOPE, Lack.ENVELOPE, (), ["holds neither envelope.toml nor message.eml"]),
     ],
 )  # fmt: skip
 def test_what_is_lacking_is_said_for_people(
