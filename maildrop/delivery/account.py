@@ -144,7 +144,8 @@ class Account:
             relays = dict.fromkeys(one.relay for one in delivered if one.relay)
             return f"accepted by relay {', '.join(relays)} for {_count(len(delivered))}"
         others = [one for one in self.recipients.values() if one.status is not Status.DELIVERED]
-        told = [one for one in others if one.status is not Status.PENDING] or others
+        waiting = [one for one in others if outcome is Outcome.DEFERRED and one.status is Status.DEFERRED]
+        told = waiting or [one for one in others if one.status is not Status.PENDING] or others
         if not told:
             return outcome.value
         first = told[0]
