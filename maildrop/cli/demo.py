@@ -39,6 +39,7 @@ from maildrop.spool.lookup import Place
 from maildrop.status import view
 
 _DEADLINE_SECONDS = 30.0
+_PIPE_COLUMNS = 200  # where there is no terminal to ask
 _CONFIG = """\
 [spool]
 path = "{spool}"
@@ -82,13 +83,14 @@ class _Inbox:
 def demo_command(*, keep: bool) -> int:
     """See a whole run with nothing else: spool, SMTP sink, example jobs, daemon; shows what arrived."""
     folder = Path(tempfile.mkdtemp(prefix="maildropd-demo-"))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     try:
         complete = _run(folder, console)
     finally:
         if keep:
             console.print(f"\nKept: [bold]{folder}[/] (look into spool/sent/*/result.toml and spool/failed/)")
         else:
+            console.print("\nIn each job's folder lies the answer, result.toml. To look at them: maildropd demo --keep")
             shutil.rmtree(folder, ignore_errors=True)
     return 0 if complete else 1
 
@@ -232,7 +234,9 @@ def _wait(spool: Path, names: list[str]) -> bool:
 
 def _show(spool_path: Path, names: list[str], inbox: _Inbox, console: Console) -> bool:
     """Print the table; return whether everything is as it should be."""
-    table = Table("job", "is in", "from", "to", "subject", "parts", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("job", "is in", "from", "to", "subject", "parts"):
+        table.add_column(column, overflow="fold")
     complete, failed = True, []
     with Spool.open(str(spool_path), volatile=True) as spool:
         for name in names:
@@ -253,7 +257,6 @@ def _show(spool_path: Path, names: list[str], inbox: _Inbox, console: Console) -
         for problem in job.get("problems", []):
             hint = f"; {problem['hint']}" if problem["hint"] else ""
             console.print(f"   {escape(problem['where'])}: {escape(problem['what'] + hint)}")
-    console.print(f"\nThe answer of the relay lies in {spool_path}/sent/NAME/result.toml.")
     return complete
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,14 +21,18 @@ from maildrop.status import view
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
 
+_ENDLESS = 100_000  # columns of a pipe or a file: there a row is a line
+_WHOLE = frozenset({"state", "next attempt", "attempts", "number", "started", "until", "code"})  # short; never broken
+
+
 def _console() -> Console:
-    return Console(soft_wrap=False, highlight=False)
+    return Console(soft_wrap=False, highlight=False, width=None if sys.stdout.isatty() else _ENDLESS)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     return table
 
 
@@ -42,7 +47,8 @@ def status_command(config_path: str | None, *, as_json: bool) -> None:
         print_json(picture)
         return
     daemon, console = picture["daemon"], _console()
-    console.print(f"daemon: {'running, pid ' + str(daemon['pid']) if daemon['running'] else 'not running'}")
+    pid = f", pid {daemon['pid']}" if daemon["pid"] else ""  # which only the daemon's user may know
+    console.print(f"daemon: {'running' + pid if daemon['running'] else 'not running'}")
     if picture["paused"]:
         console.print(f"paused: {escape(picture['paused'])}")
     console.print("   ".join(f"{state} {count}" for state, count in picture["counts"].items()))
