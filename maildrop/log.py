@@ -79,13 +79,20 @@ def _order(_logger: WrappedLogger, _method: str, event: EventDict) -> MutableMap
     return {key: event.pop(key) for key in ("timestamp", "level", "event")} | dict(event)
 
 
+_LOGFMT = structlog.processors.LogfmtRenderer(key_order=["job"], drop_missing=True)
+
+
 def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     level, name = event.pop("level"), event.pop("event")
-    return f"<{_PRIORITY[level]}>{name} " + structlog.processors.LogfmtRenderer(key_order=["job"])(None, "", event)
+    return f"<{_PRIORITY[level]}>{name} " + _LOGFMT(None, "", event)
 
 
 def set_up(*, form: LogFormat = LogFormat.AUTO, level: LogLevel = LogLevel.INFO) -> None:
-    """Write events of at least ``level`` to standard error from now on."""
+    """Write events of at least ``level`` to standard error from now on; to nowhere if there is none."""
+    global _logger, _threshold  # noqa: PLW0603  # one log for one process
+    _logger, _threshold = None, _RANK[level]
+    if sys.stderr is None or sys.stderr.closed:  # Python has none where the process was started without
+        return
     if form is LogFormat.AUTO:
         form = LogFormat.CONSOLE if sys.stderr.isatty() else LogFormat.JOURNAL if _under_journald() else LogFormat.JSON
     processors: list[Any] = [_escape, structlog.processors.add_log_level]
@@ -105,8 +112,7 @@ def set_up(*, form: LogFormat = LogFormat.AUTO, level: LogLevel = LogLevel.INFO)
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    global _logger, _threshold  # one log for one process
-    _logger, _threshold = structlog.get_logger().bind(), _RANK[level]
+    _logger = structlog.get_logger().bind()
 
 
 _logger: Any = None

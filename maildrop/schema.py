@@ -12,7 +12,16 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic import TypeAdapter as Adapter
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -41,7 +50,8 @@ _MAX_DOTS = 16  # levels of a dotted key; tomllib is quadratic in them (a 40 kB 
 _MAX_NESTING = 32  # brackets in brackets; tomllib recurses once for each
 _DEEP_KEY = re.compile(rf"(?<![\w\-])(?:[\w\-]+[ \t]*\.[ \t]*){{{_MAX_DOTS}}}", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)")
+_LONGEST_DAYS = 1_000_000  # no calendar of ours reaches much further, and times have to stay calculable
 _STRINGS = re.compile(
     r'"""(?:\\.|(?!""").)*(?:"{3,5}|\Z)'
     r"|'''(?:(?!''').)*(?:'{3,5}|\Z)"
@@ -106,7 +116,13 @@ def _seconds(value: object) -> object:
     return float(value)
 
 
-Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
+def _bounded(seconds: float) -> float:
+    if seconds > _LONGEST_DAYS * 86400.0:
+        raise invalid(f"is too long; at most {_LONGEST_DAYS} days are possible")
+    return seconds
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False), AfterValidator(_bounded)]
 """Seconds, written as a number or as text with a unit."""
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import MutableMapping
+from types import TracebackType
+from typing import Self
 
 import sdnotify
+
+from maildrop.errors import printable
 
 _STATUS_OCTETS = 400  # `systemctl status` shows one line
 
@@ -24,7 +28,7 @@ class Systemd:
         if environment.get("NOTIFY_SOCKET"):
             os.environ.setdefault("NOTIFY_SOCKET", environment["NOTIFY_SOCKET"])
             self._notifier = sdnotify.SystemdNotifier()
-            if getattr(self._notifier, "socket", None) is not None:
+            if self._notifier.socket is not None:
                 self._notifier.socket.settimeout(0)  # a full queue would block for ever otherwise
             os.environ.pop("NOTIFY_SOCKET", None)
             environment.pop("NOTIFY_SOCKET", None)
@@ -37,7 +41,7 @@ class Systemd:
         pid = environment.get("WATCHDOG_PID", str(os.getpid()))
         if self._notifier is None or not microseconds.isdecimal() or pid != str(os.getpid()):
             return None
-        return int(microseconds) / 2_000_000
+        return int(microseconds) / 2_000_000 or None
 
     def ready(self) -> None:
         """Say that the spool is locked, checked and recovered, or that a reload is done."""
@@ -57,10 +61,24 @@ class Systemd:
 
     def status(self, text: str) -> None:
         """Show one line in ``systemctl status``; the same text is sent only once."""
-        line = text.encode("ascii", "replace").decode("ascii").replace("\n", " ")[:_STATUS_OCTETS]
+        line = printable(text, limit=_STATUS_OCTETS).encode("ascii", "replace").decode("ascii")[:_STATUS_OCTETS]
         if line != self._status:
             self._status = line
             self._send(f"STATUS={line}")
+
+    def close(self) -> None:
+        """Let go of the socket; nothing is said from now on."""
+        notifier, self._notifier = self._notifier, None
+        if notifier is not None and notifier.socket is not None:
+            notifier.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _send(self, message: str) -> None:
         if self._notifier is not None:

@@ -128,7 +128,7 @@ def test_json_lines_can_be_read_back(written: Callable[[LogFormat, Callable[[], 
     [
         (lambda: log.job_claimed(job="a"), "<7>job.claimed job=a"),
         (lambda: log.config_reloaded(config="c"), "<6>config.reloaded config=c"),
-        (lambda: log.daemon_resumed(), "<4>daemon.resumed"),
+        (log.daemon_resumed, "<4>daemon.resumed"),
         (lambda: log.job_error(job="a", error="e"), "<3>job.error job=a error=e"),
     ],
 )
@@ -185,9 +185,7 @@ def test_a_full_device_behind_the_log_is_no_error(form: LogFormat, monkeypatch: 
 
 @pytest.mark.parametrize("form", [LogFormat.AUTO, *FORMATS])
 @pytest.mark.parametrize("closed_before", [True, False])
-def test_a_closed_stderr_is_no_error(
-    form: LogFormat, closed_before: bool, monkeypatch: pytest.MonkeyPatch  # noqa: FBT001  # pytest gives it by name
-) -> None:
+def test_a_closed_stderr_is_no_error(form: LogFormat, monkeypatch: pytest.MonkeyPatch, *, closed_before: bool) -> None:
     """A closed standard error, now or later, is swallowed."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -224,7 +222,7 @@ def test_a_process_with_a_broken_stderr_keeps_its_exit_code(redirection: str) ->
     ids=["under journald", "in a pipe", "on a terminal"],
 )
 def test_auto_finds_out(
-    stream_is_named: bool, tty: bool, first: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: FBT001
+    first: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stream_is_named: bool, tty: bool
 ) -> None:
     """The automatic format is for a terminal's reader, for journald, or JSON."""
     path = tmp_path / "stderr"

@@ -25,6 +25,9 @@ def run_command(config_path: str | None, *, once: bool) -> int:
     """
     settings = config.load(config_file(config_path))
     log.set_up(form=settings.log_format, level=settings.log_level)
-    with Spool.open(settings.spool, volatile=settings.volatile, layout=settings.layout) as spool:
+    with (
+        Systemd() as systemd,
+        Spool.open(settings.spool, volatile=settings.volatile, layout=settings.layout) as spool,
+    ):
         spool.lock()
-        return asyncio.run(Service(settings, spool, systemd=Systemd()).run(once=once))
+        return asyncio.run(Service(settings, spool, systemd=systemd).run(once=once))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -177,7 +178,7 @@ class Coordinator:
 
     def _scan(self, now: float) -> None:
         """Look at incoming/, deferred/ and active/; raises OSError."""
-        self._next_scan = now + self.config.intake.rescan_seconds
+        self._next_scan = now + min(self.config.intake.rescan_seconds, self._systemd.watchdog_seconds or math.inf)
         self._intake.scan(now, self._now().timestamp())
         self._deferred.look()
         self._admission.look(self._dispatch.in_hand)
