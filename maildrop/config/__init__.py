@@ -20,12 +20,12 @@ from maildrop.delivery.mailing import MailingSettings
 from maildrop.delivery.relay import RelaySettings, tls_context
 from maildrop.delivery.retry import RetrySettings
 from maildrop.delivery.route import Route
-from maildrop.errors import ConfigurationError, Problem, did_you_mean
+from maildrop.errors import ConfigurationError, Problem, did_you_mean, printable
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
 from maildrop.mail.envelope import Defaults, Limits
 from maildrop.schema import Model, TomlError, read_toml, toml_string, validate
-from maildrop.smtp import Credentials, Security, Timeouts
+from maildrop.smtp import KNOWN_MECHANISMS, Credentials, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings
 from maildrop.spool.layout import Settling
 
@@ -211,14 +211,17 @@ def _credentials(
                 "use tls = 'starttls', or plaintext = true for a loopback host")  # fmt: skip
     if auth.plaintext and not _is_loopback(table.host):
         problem(f"{key}.auth.plaintext", f"{table.host} is not a loopback host", "remove it and use TLS")
+    mechanisms = [name.upper() for name in auth.mechanisms]
+    for name in mechanisms:
+        if name not in KNOWN_MECHANISMS:
+            hint = did_you_mean(name, KNOWN_MECHANISMS) or f"this version has {', '.join(KNOWN_MECHANISMS)}"
+            problem(f"{key}.auth.mechanisms", f"'{printable(name)}' is not a mechanism of this version", hint)
     if not secrets:
         return None
     try:
-        return Credentials(user=auth.user, password=password_of(auth))
+        return Credentials(user=auth.user, password=password_of(auth), mechanisms=tuple(mechanisms))
     except SecretError as error:
         problem(f"{key}.auth.{error.key}", str(error), error.hint)
-    except ValueError as error:
-        problem(f"{key}.auth.mechanisms", str(error))
     return None
 
 

@@ -79,8 +79,6 @@ class IntakeTable(Model):
 class DefaultsTable(Model):
     """``[defaults]``: what an envelope that says nothing gets."""
 
-    model_config = {"populate_by_name": True}
-
     author: Annotated[str | None, Field(alias="from", description="author of jobs without 'from'")] = None
     reply_to: Annotated[Texts, Field(description="Reply-To of jobs without one")] = []
     charset: Annotated[str, Field(description="charset of text files")] = "utf-8"

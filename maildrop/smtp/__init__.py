@@ -23,7 +23,7 @@ A refusal is data (`TransactionResult`). Only a conversation that can't begin (`
 (`SessionLost`) raises; the exception knows its stage and whether the message is in doubt.
 """
 
-from maildrop.smtp.auth import Credentials, Secret
+from maildrop.smtp.auth import KNOWN_MECHANISMS, Credentials, Secret
 from maildrop.smtp.endpoint import Endpoint, Timeouts
 from maildrop.smtp.extensions import Extensions
 from maildrop.smtp.failures import SessionFailed, SessionLost
@@ -34,6 +34,7 @@ from maildrop.smtp.transaction import Transaction, TransactionResult
 from maildrop.smtp.transcript import Transcript
 
 __all__ = [
+    "KNOWN_MECHANISMS",
     "Credentials",
     "Endpoint",
     "Extensions",

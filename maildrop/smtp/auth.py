@@ -49,10 +49,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who we are to a relay."""
+    """Who we are to a relay; ``mechanisms`` are the only ones to use, all if there are none."""
 
     user: str
     password: Secret
+    mechanisms: tuple[str, ...] = ()
 
 
 class Mechanism(Protocol):
@@ -102,9 +103,10 @@ KNOWN_MECHANISMS = tuple(mechanism.name for mechanism in _STRONGEST_FIRST)
 
 
 def choose(offered: Collection[str], credentials: Credentials) -> Mechanism | None:
-    """Return a fresh exchange of the strongest mechanism that both sides know, or None."""
+    """Return a fresh exchange of the strongest mechanism that both sides know and may use, or None."""
+    allowed = credentials.mechanisms or KNOWN_MECHANISMS
     for mechanism in _STRONGEST_FIRST:
-        if mechanism.name in offered:
+        if mechanism.name in offered and mechanism.name in allowed:
             return mechanism(credentials)
     return None
 

@@ -68,7 +68,8 @@ class Opening(Conversation):
             return
         self._mechanism = choose(self.extensions.auth, self._credentials)
         if self._mechanism is None:
-            offered, known = ", ".join(self.extensions.auth) or "none", ", ".join(KNOWN_MECHANISMS)
+            offered = ", ".join(self.extensions.auth) or "none"
+            known = ", ".join(self._credentials.mechanisms or KNOWN_MECHANISMS)
             what = f"no common AUTH mechanism: the server offers {offered}; expected one of {known}"
             self._break(what, stage=Stage.AUTH, configuration=True)
             return
