@@ -1,0 +1,270 @@
+"""The other side of the wire: Postfix's smtp-sink, and a server that answers as a script says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fnmatch
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.waiting import DEADLINE_SECONDS, wait_for
+
+_LINE_LIMIT = 1 << 20
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether somebody answers there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 5.0).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """A mail as a server got it: line ends are LF, dots are unstuffed. ``job`` is its ``X-Job``."""
+
+    recipients: tuple[str, ...]
+    octets: bytes
+    at: float = 0.0  # seconds, time.time(): the moment it was accepted
+
+    @property
+    def job(self) -> str:
+        """Return which job it was."""
+        head = self.octets.partition(b"\n\n")[0]
+        return next((line[6:].strip().decode() for line in head.split(b"\n") if line[:6] == b"X-Job:"), "")
+
+
+class SmtpSink:
+    """Postfix's ``smtp-sink``, one file for each mail."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        program = shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            pytest.skip("smtp-sink is missing: sudo apt-get install --no-install-recommends postfix")
+        self.folder = folder
+        self.port = port or free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        user = ["-u", pwd.getpwuid(0).pw_name] if os.geteuid() == 0 else []
+        self._process = subprocess.Popen(
+            [program, "-4", "-m", "1000", *user, *options, "-d", f"{folder}/mail.", f"127.0.0.1:{self.port}", "1000"]
+        )
+        wait_for(lambda: is_listening(self.port), "smtp-sink answers")
+
+    def mails(self) -> list[Mail]:
+        """Return every mail that was received."""
+        return [_from_dump(path.read_bytes()) for path in self.folder.iterdir()]
+
+    def jobs(self) -> Counter[str]:
+        """Return how often each job was received."""
+        return Counter(mail.job for mail in self.mails())
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(DEADLINE_SECONDS)
+
+
+def _from_dump(octets: bytes) -> Mail:
+    """Take a dump apart: the sink's own fields end with a Received field of three lines; an empty line is added."""
+    own, _, rest = octets.partition(b"\nReceived: ")
+    recipients = tuple(
+        line.split(b"<", 1)[1].split(b">", 1)[0].decode()
+        for line in own.split(b"\n")
+        if line.startswith(b"X-Rcpt-Args: ")
+    )
+    return Mail(recipients=recipients, octets=rest.split(b"\n", 3)[3][:-1])
+
+
+@dataclass(slots=True, kw_only=True)
+class _Transaction:
+    recipients: list[str] = field(default_factory=list)
+    open: bool = False  # MAIL was accepted
+
+
+class ScriptedServer:
+    """Says yes to everything but what ``script`` has an answer for.
+
+    The script maps a glob to the answers for the first, second … line that matches; after the last one it is yes again.
+    Lines are the client's commands, ``BODY job`` (the header section was read) and ``. job`` (the final dot was read).
+    An answer is a reply, or ``drop`` (close the connection), ``stall`` (nothing until ``release`` is set, then yes), or
+    ``accept-drop`` (take the mail, then close without a word). ``reply_seconds`` is how long each yes to a message
+    takes after the message was accepted.
+    """
+
+    def __init__(
+        self,
+        script: Mapping[str, Sequence[str]] | None = None,
+        *,
+        reply_seconds: float = 0.0,
+        extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"),
+        port: int | None = None,
+    ) -> None:
+        self.script = {glob: list(answers) for glob, answers in (script or {}).items()}
+        self.release = threading.Event()
+        self.accepted: list[Mail] = []
+        self.lines: list[str] = []
+        self.cut_off: Counter[str] = Counter()  # recipients of transactions whose client went away
+        self.errors: list[str] = []
+        self._reply_seconds = reply_seconds
+        self._extensions = extensions
+        self._queued = 0
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", port or 0, limit=_LINE_LIMIT, backlog=1000)
+        )
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def jobs(self) -> Counter[str]:
+        """Return how often each job was accepted."""
+        return Counter(mail.job for mail in list(self.accepted))
+
+    def said(self, glob: str) -> int:
+        """Return how many lines of clients matched."""
+        return sum(fnmatch.fnmatchcase(line, glob) for line in list(self.lines))
+
+    def wait_said(self, glob: str, times: int = 1) -> None:
+        """Wait until clients have said that."""
+        wait_for(lambda: self.said(glob) >= times, f"a client says {glob} {times} times")
+
+    def close(self) -> None:
+        """End it; what went wrong in it is the test's failure."""
+        self.release.set()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(DEADLINE_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(DEADLINE_SECONDS)
+        self._loop.close()
+        assert self.errors == []
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        transaction = _Transaction()
+        try:
+            await self._converse(reader, writer, transaction)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            return  # the client has gone, or the test is over
+        except Exception as error:
+            self.errors.append(f"{type(error).__name__}: {error}")
+        finally:
+            self._tasks.discard(task)
+            self.cut_off.update(transaction.recipients)
+            with contextlib.suppress(OSError):
+                writer.close()
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, transaction: _Transaction
+    ) -> None:
+        if not await self._say(writer, self._answer("CONNECT", "220 scripted.example ESMTP")):
+            return
+        while line := (await reader.readline()).decode("utf-8", "replace").rstrip("\r\n"):
+            verb = line.split(" ", 1)[0].upper()
+            usual = self._usual(verb) if transaction.open or verb != "RCPT" else "503 5.5.1 MAIL first"
+            answer = self._answer(line, usual)
+            if answer == "stall":
+                await self._until_released()
+                answer = usual
+            if verb == "MAIL":
+                transaction.recipients.clear()
+                transaction.open = answer.startswith("2")
+            if verb == "RCPT" and answer.startswith("2"):
+                transaction.recipients.append(line.split("<", 1)[1].split(">", 1)[0])
+            if verb == "DATA" and answer.startswith("3") and not transaction.recipients:
+                answer = "554 5.5.1 no valid recipients"
+            if not await self._say(writer, answer):
+                return
+            if answer.startswith("354") and not await self._message(reader, writer, transaction):
+                return
+            if verb in ("QUIT", "RSET"):
+                transaction.recipients.clear()
+                transaction.open = False
+            if verb == "QUIT":
+                return
+
+    def _usual(self, verb: str) -> str:
+        if verb == "EHLO":
+            names = ["scripted.example", *self._extensions]
+            return "\r\n".join(f"250{'-' if name != names[-1] else ' '}{name}" for name in names)
+        return {"DATA": "354 go ahead", "QUIT": "221 2.0.0 bye"}.get(verb, "250 2.0.0 Ok")
+
+    async def _message(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, transaction: _Transaction
+    ) -> bool:
+        lines: list[bytes] = []
+        in_header = True
+        while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
+            lines.append(line[1:] if line.startswith(b".") else line)
+            if in_header and line == b"\r\n":
+                in_header = False
+                if self._answer(f"BODY {_mail(lines, transaction).job}", "") == "drop":
+                    return False
+        mail = _mail(lines, transaction)
+        answer = self._answer(f". {mail.job}", "")
+        if answer == "stall":
+            await self._until_released()
+            answer = ""
+        if answer in ("", "accept-drop") or answer.startswith("2"):
+            self.accepted.append(mail)
+            self._queued += 1
+            await asyncio.sleep(self._reply_seconds)
+        said = await self._say(writer, answer or f"250 2.0.0 Ok: queued as Q{self._queued:07}")
+        if said:
+            transaction.recipients.clear()
+            transaction.open = False
+        return said
+
+    def _answer(self, line: str, usual: str) -> str:
+        """Return the script's answer to the line, used up by this."""
+        self.lines.append(line)
+        for glob, answers in self.script.items():
+            if fnmatch.fnmatchcase(line, glob) and answers:
+                return answers.pop(0)
+        return usual
+
+    async def _until_released(self) -> None:
+        while not self.release.is_set():
+            await asyncio.sleep(0.01)
+
+    @staticmethod
+    async def _say(writer: asyncio.StreamWriter, answer: str) -> bool:
+        """Send the answer; False means that the connection is to be closed."""
+        if answer in ("drop", "accept-drop"):
+            return False
+        writer.write(f"{answer}\r\n".encode())
+        await writer.drain()
+        return True
+
+
+def _mail(lines: Sequence[bytes], transaction: _Transaction) -> Mail:
+    octets = b"".join(lines).replace(b"\r\n", b"\n")
+    return Mail(recipients=tuple(transaction.recipients), octets=octets, at=time.time())
