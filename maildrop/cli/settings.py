@@ -26,7 +26,7 @@ def schema_command(document: str) -> None:
 
         print_json(envelope_schema())
     elif document == "result":
-        from maildrop.spool.record import result_schema  # noqa: PLC0415  # likewise
+        from maildrop.spool.resultschema import result_schema  # noqa: PLC0415  # likewise
 
         print_json(result_schema())
     else:
