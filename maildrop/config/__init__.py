@@ -36,6 +36,7 @@ _LATER = {  # keys of the specification that do not work yet: said so, rather th
     (): {"policy", "retention", "ledger", "report", "status"},
     ("relays", "*"): {"preset", "socket", "protocol", "pin_sha256", "client_certificate", "client_key", "rate"},
     ("relays", "*", "auth"): {"oauth"},
+    ("settle",): {"keep_message"},
 }
 _PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.OPPORTUNISTIC: 25, Security.NONE: 25}
 
@@ -54,7 +55,6 @@ class Config:
     retry: RetrySettings
     layout: Settling
     transcript: str
-    keep_message: bool
     log_format: LogFormat
     log_level: LogLevel
 
@@ -130,7 +130,6 @@ def _config(
         ),
         layout=document.settle.layout,
         transcript=document.settle.transcript,
-        keep_message=document.settle.keep_message,
         log_format=document.log.format,
         log_level=document.log.level,
     )

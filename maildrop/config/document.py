@@ -163,7 +163,6 @@ class SettleTable(Model):
     transcript: Annotated[str, Field(pattern="^(failed|always|never)$", description="failed, always or never")] = (
         "failed"
     )
-    keep_message: Annotated[bool, Field(description="also store the message as message.eml")] = False
 
 
 class LogTable(Model):
