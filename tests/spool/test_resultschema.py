@@ -42,7 +42,13 @@ def check(value: Any, schema: dict[str, Any]) -> None:
         for part in value:
             check(part, schema["items"])
     else:
-        kinds = {"string": (str, datetime), "integer": int, "number": (int, float), "boolean": bool, "object": dict}
+        kinds: dict[str, Any] = {
+            "string": (str, datetime),
+            "integer": int,
+            "number": (int, float),
+            "boolean": bool,
+            "object": dict,
+        }
         assert isinstance(value, kinds[schema["type"]])
 
 
