@@ -159,14 +159,14 @@ def _take_later(table: Any, place: tuple[str, ...], path: str) -> Iterator[Probl
     """Remove the keys that belong to a later version, so that they are reported once and in words of their own."""
     if not isinstance(table, dict):
         return
+    named = (*place[:1], "*", *place[2:]) if place[:1] == ("relays",) and len(place) > 1 else place
     for key in list(table):
-        if key in _LATER.get(place, ()):
+        if key in _LATER.get(named, ()):
             del table[key]
             where = f"{path}: {'.'.join((*place, key))}"
             yield Problem(where=where, what="is not available in this version", hint="remove it")
         else:
-            below = (*place, "*") if place == ("relays",) else (*place, key)
-            yield from _take_later(table[key], below, path)
+            yield from _take_later(table[key], (*place, key), path)
 
 
 ReportProblem = Callable[..., None]

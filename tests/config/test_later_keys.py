@@ -1,0 +1,35 @@
+"""Keys of a later version: each is named by its own path, and not as an unknown key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maildrop import config
+from maildrop.errors import ConfigurationError
+
+_TEXT = """\
+[spool]
+path = "/var/spool/maildropd"
+[relays.main]
+host = "smtp.example.com"
+rate = "30/min"
+auth = {user = "a", password_env = "P", oauth = {flow = "refresh_token"}}
+[settle]
+keep_message = true
+[retention]
+sent = "30d"
+"""
+
+
+def test_a_key_of_a_later_version_is_named_by_its_own_path(tmp_path: Path) -> None:
+    """The relay's name is in the path, so that the line can be found."""
+    path = tmp_path / "maildropd.toml"
+    path.write_text(_TEXT)
+    with pytest.raises(ConfigurationError) as caught:
+        config.read(str(path))
+    assert [str(problem).removeprefix(f"{path}: ") for problem in caught.value.problems] == [
+        f"{key}: is not available in this version; remove it"
+        for key in ("relays.main.rate", "relays.main.auth.oauth", "settle.keep_message", "retention")
+    ]
