@@ -5,10 +5,11 @@ Each order is a record and one rename, like every other transition; the daemon n
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import datetime
 
-from maildrop.errors import UsageError
+from maildrop.errors import NotPermitted, UsageError
 from maildrop.spool import durable
 from maildrop.spool.job import Job, resume
 from maildrop.spool.layout import Spool, State
@@ -19,11 +20,14 @@ from maildrop.spool.record import Outcome, RecipientResult, Result, Status
 def retry(spool: Spool, place: Place, *, now: datetime) -> str:
     """Make a failed or deferred job due now, for the recipients that have not got it; return its name in active.
 
-    A running daemon finds it there at its next scan, another one at its start. Durable on return. Raises UsageError if there is nothing to try again, RecordError if its result can't be read.
+    A running daemon finds it there at its next scan, another one at its start. Durable on return. Raises UsageError if
+    there is nothing to try again, NotPermitted, and RecordError if its result can't be read.
     """
     if place.state not in (State.FAILED, State.DEFERRED):
         what = f"is {place.state}; only failed and deferred jobs can be tried again"
         raise UsageError(str(place), what, hint="maildropd list failed deferred")
+    if os.geteuid() not in (0, spool.daemon):  # a producer could write the record of its own job, and move nothing
+        raise NotPermitted(str(place), "only root or the daemon's user can do that", hint="run it as one of them")
     with Job.open(spool, place.state, place.name) as job:
         result = job.read_result()
         if result is None:

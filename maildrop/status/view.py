@@ -83,12 +83,12 @@ def rows(spool: Spool, states: Iterable[State], *, limit: int | None) -> Iterato
 def row(name: str, state: State, result: Result | Problem | None) -> dict[str, Any]:
     """Return the short form of a job."""
     known = result if isinstance(result, Result) else None
-    reason = str(result) if isinstance(result, Problem) else known.reason if known else _NO_RESULT.get(state)
+    unknown = str(result) if isinstance(result, Problem) else _NO_RESULT.get(state, _LOST_RESULT)
     return {
         "job": printable(name),
         "state": state.value,
         "outcome": known.outcome.value if known else None,
-        "reason": reason,
+        "reason": known.reason if known else unknown,
         "claimed": stamp(known.claimed) if known else None,
         "next_attempt": stamp(known.next_attempt) if known else None,
         "attempts": len(known.attempts) if known else 0,
@@ -98,6 +98,7 @@ def row(name: str, state: State, result: Result | Problem | None) -> dict[str, A
 
 
 _NO_RESULT = {State.INCOMING: "not claimed yet", State.ACTIVE: "claimed, nothing recorded yet"}
+_LOST_RESULT = "it has no result.toml, or one that is not maildropd's"
 
 
 def whole(spool: Spool, place: Place) -> dict[str, Any]:
