@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def spool_factory(tmp_path: Path) -> Iterator[Callable[..., SpoolFolder]]:
 
     yield make
     for spool in made:
-        print(f"spool: {spool.path} {spool.where()}"[:4000])  # shown if the test failed; pytest keeps the folder
+        sys.stdout.write(f"spool: {spool.path} {spool.where()}\n"[:4000])  # shown on failure; pytest keeps the folder
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def daemon() -> Iterator[Callable[..., Daemon]]:
     yield start
     for one in started:
         one.end()
-        print("\n".join(str(event) for event in one.events[-40:]))
+        sys.stdout.writelines(f"{event}\n" for event in one.events[-40:])
     for one in started:
         assert one.noise == [], "the daemon wrote what is no event"
         assert one.found("job.error") == []
@@ -76,3 +77,14 @@ def scripted_server() -> Iterator[Callable[..., ScriptedServer]]:
     yield start
     for one in started:
         one.close()
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str, object], None]:
+    """Return a function that notes what was measured: in the report, and on standard output (``pytest -s`` or -rP)."""
+
+    def note(name: str, value: object) -> None:
+        record_property(name, value)
+        sys.stdout.write(f"\n{name}: {value}\n")
+
+    return note

@@ -106,9 +106,9 @@ class ScriptedServer:
 
     The script maps a glob to the answers for the first, second … line that matches; after the last one it is yes again.
     Lines are the client's commands, ``BODY job`` (the header section was read) and ``. job`` (the final dot was read).
-    An answer is a reply, or ``drop`` (close the connection), ``stall`` (nothing until ``release`` is set, then yes), or
-    ``accept-drop`` (take the mail, then close without a word). ``reply_seconds`` is how long each yes to a message
-    takes after the message was accepted.
+    An answer is a reply, or ``drop`` (close the connection), ``stall`` (nothing until ``let_go`` is called, then
+    yes), or ``accept-drop`` (take the mail, then close without a word). ``reply_seconds`` is how long each yes to a
+    message takes after the message was accepted.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class ScriptedServer:
         port: int | None = None,
     ) -> None:
         self.script = {glob: list(answers) for glob, answers in (script or {}).items()}
-        self.release = threading.Event()
+        self._released = asyncio.Event()
         self.accepted: list[Mail] = []
         self.lines: list[str] = []
-        self.cut_off: Counter[str] = Counter()  # recipients of transactions whose client went away
+        self.cut_off: Counter[str] = Counter()  # recipients of last transactions whose reply the client may have missed
         self.errors: list[str] = []
         self._reply_seconds = reply_seconds
         self._extensions = extensions
@@ -149,9 +149,13 @@ class ScriptedServer:
         """Wait until clients have said that."""
         wait_for(lambda: self.said(glob) >= times, f"a client says {glob} {times} times")
 
+    def let_go(self) -> None:
+        """End every stall, and those to come."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
     def close(self) -> None:
         """End it; what went wrong in it is the test's failure."""
-        self.release.set()
+        self.let_go()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(DEADLINE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(DEADLINE_SECONDS)
@@ -189,27 +193,31 @@ class ScriptedServer:
             return
         while line := (await reader.readline()).decode("utf-8", "replace").rstrip("\r\n"):
             verb = line.split(" ", 1)[0].upper()
-            usual = self._usual(verb) if transaction.open or verb != "RCPT" else "503 5.5.1 MAIL first"
-            answer = self._answer(line, usual)
-            if answer == "stall":
-                await self._until_released()
-                answer = usual
-            if verb == "MAIL":
-                transaction.recipients.clear()
-                transaction.open = answer.startswith("2")
-            if verb == "RCPT" and answer.startswith("2"):
-                transaction.recipients.append(line.split("<", 1)[1].split(">", 1)[0])
-            if verb == "DATA" and answer.startswith("3") and not transaction.recipients:
-                answer = "554 5.5.1 no valid recipients"
+            answer = await self._answer_to(verb, line, transaction)
             if not await self._say(writer, answer):
                 return
             if answer.startswith("354") and not await self._message(reader, writer, transaction):
                 return
-            if verb in ("QUIT", "RSET"):
-                transaction.recipients.clear()
-                transaction.open = False
             if verb == "QUIT":
                 return
+
+    async def _answer_to(self, verb: str, line: str, transaction: _Transaction) -> str:
+        """Return the answer to a command, and keep the transaction in step."""
+        usual = self._usual(verb)
+        if verb == "RCPT" and not transaction.open:
+            usual = "503 5.5.1 MAIL first"
+        if verb == "DATA" and not transaction.recipients:
+            usual = "554 5.5.1 no valid recipients"
+        answer = self._answer(line, usual)
+        if answer == "stall":
+            await self._released.wait()
+            answer = usual
+        if verb in ("MAIL", "RSET", "QUIT"):
+            transaction.recipients.clear()
+            transaction.open = verb == "MAIL" and answer.startswith("2")
+        if verb == "RCPT" and answer.startswith("2"):
+            transaction.recipients.append(line.split("<", 1)[1].split(">", 1)[0])
+        return answer
 
     def _usual(self, verb: str) -> str:
         if verb == "EHLO":
@@ -231,17 +239,14 @@ class ScriptedServer:
         mail = _mail(lines, transaction)
         answer = self._answer(f". {mail.job}", "")
         if answer == "stall":
-            await self._until_released()
+            await self._released.wait()
             answer = ""
         if answer in ("", "accept-drop") or answer.startswith("2"):
             self.accepted.append(mail)
             self._queued += 1
             await asyncio.sleep(self._reply_seconds)
-        said = await self._say(writer, answer or f"250 2.0.0 Ok: queued as Q{self._queued:07}")
-        if said:
-            transaction.recipients.clear()
-            transaction.open = False
-        return said
+        transaction.open = False  # its recipients stay until the next command shows that the reply was read
+        return await self._say(writer, answer or f"250 2.0.0 Ok: queued as Q{self._queued:07}")
 
     def _answer(self, line: str, usual: str) -> str:
         """Return the script's answer to the line, used up by this."""
@@ -250,10 +255,6 @@ class ScriptedServer:
             if fnmatch.fnmatchcase(line, glob) and answers:
                 return answers.pop(0)
         return usual
-
-    async def _until_released(self) -> None:
-        while not self.release.is_set():
-            await asyncio.sleep(0.01)
 
     @staticmethod
     async def _say(writer: asyncio.StreamWriter, answer: str) -> bool:

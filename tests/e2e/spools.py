@@ -37,11 +37,14 @@ class SpoolFolder:
         self.config = folder / "maildropd.toml"
         self.command("init", str(self.path), "--user", getpass.getuser())
 
-    def command(self, *words: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``maildropd`` to its end; ``code`` is the exit code that is expected, None for any."""
         done = subprocess.run(
             [sys.executable, "-m", "maildrop", "--config", str(self.config), *words],
-            **({"env": environment(), "timeout": DEADLINE_SECONDS} | options),
+            env=environment() if env is None else env,
+            timeout=DEADLINE_SECONDS,
             capture_output=True,
             text=True,
             check=False,

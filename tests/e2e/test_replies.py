@@ -81,7 +81,7 @@ def test_deferred_result_while_it_waits(spool_factory: Make, daemon: Start, scri
     ids=["final dot", "DATA", "MAIL"],
 )  # fmt: skip
 def test_refused_message(
-    spool_factory: Make, daemon: Start, scripted_server: Serve, script: dict[str, list[str]], stage: str
+    *, spool_factory: Make, daemon: Start, scripted_server: Serve, script: dict[str, list[str]], stage: str
 ) -> None:
     """A 5yz to the message is the verdict of every recipient; the next job is sent in the same session."""
     server = scripted_server(script)
@@ -138,7 +138,7 @@ def test_line_dies_after_the_final_dot(spool_factory: Make, daemon: Start, scrip
     ("policy", "state", "outcome"), [("hold", "failed", "in-doubt"), ("assume-sent", "sent", "sent")]
 )
 def test_doubt_by_policy(
-    spool_factory: Make, daemon: Start, scripted_server: Serve, policy: str, state: str, outcome: str
+    *, spool_factory: Make, daemon: Start, scripted_server: Serve, policy: str, state: str, outcome: str
 ) -> None:
     """``hold`` leaves a doubt to a person, ``assume-sent`` counts it as sent; neither sends again."""
     server = scripted_server({". *": ["accept-drop"]})

@@ -12,7 +12,7 @@ DEADLINE_SECONDS = 60.0  # generous: the machine may be busy with other things
 _LOOK_SECONDS = 0.01
 
 
-def wait_for(condition: Callable[[], T], what: str, *, seconds: float = DEADLINE_SECONDS) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, *, seconds: float = DEADLINE_SECONDS) -> T:
     """Return the condition's value as soon as it is true; fails with ``what`` if that takes too long."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

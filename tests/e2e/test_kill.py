@@ -1,0 +1,66 @@
+"""Killed at any moment, the daemon loses nothing, and says where it can't know."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.daemons import Daemon
+    from tests.e2e.servers import ScriptedServer
+    from tests.e2e.spools import SpoolFolder
+
+JOBS, KILLS, CONNECTIONS = 200, 20, 4
+LONGEST_LIFE_SECONDS = 0.25
+REPLY_SECONDS = 0.04  # how long the server thinks after it has taken a mail: a wide window for doubts
+
+
+def test_killed_twenty_times(
+    spool_factory: Callable[..., SpoolFolder],
+    daemon: Callable[..., Daemon],
+    scripted_server: Callable[..., ScriptedServer],
+    figure: Callable[[str, object], None],
+) -> None:
+    """Nothing is lost, nothing is in two folders, and what was accepted twice is flagged, and only doubts are."""
+    seed = random.SystemRandom().randrange(1_000_000)
+    figure("seed", seed)
+    dice = random.Random(seed)
+    server = scripted_server(reply_seconds=REPLY_SECONDS)
+    spool = spool_factory(server.port, relay={"connections": CONNECTIONS}, intake={"quiet_seconds": 0.2})
+    names = [f"job-{number:03}" for number in range(JOBS)]
+    left = list(names)
+    for _ in range(KILLS):
+        batch, left = left[: JOBS // KILLS], left[JOBS // KILLS :]
+        running = daemon(spool, traced=False).wait_started()
+        end = time.monotonic() + dice.uniform(0, LONGEST_LIFE_SECONDS)
+        for name in batch:  # drops go on while it lives and dies
+            spool.drop(name)
+            time.sleep(dice.uniform(0, 0.01))
+        time.sleep(max(0.0, end - time.monotonic()))
+        running.kill()
+        assert all(len(states) == 1 for states in spool.where().values())
+        assert len(spool.where()) == JOBS - len(left)
+    running = daemon(spool).wait_started()
+    spool.wait_settled(names)
+    assert running.stop() == 0
+    assert spool.where() == {name: ["sent"] for name in names}
+    accepted = server.jobs()
+    assert set(accepted) == set(names)
+    flagged = {name for name in names if spool.result(name)["possible_duplicate"]}
+    twice = {name for name, times in accepted.items() if times > 1}
+    in_flight = {address.partition("@")[0] for address in server.cut_off}
+    figure("killed 20 times", f"{len(twice)} accepted twice, {len(flagged)} flagged, {len(in_flight)} were in flight")
+    assert twice <= flagged, "a duplicate that nobody was told of"
+    assert flagged <= in_flight, "a flag without a doubt"
+    assert len(flagged) <= KILLS * CONNECTIONS
+    for name in names:
+        _, *others = {mail.octets for mail in server.accepted if mail.job == name}
+        assert others == [], f"{name}: the second copy differs from the first"
+        *doubts, last = [attempt["result"] for attempt in spool.result(name)["attempts"]]
+        assert bool(doubts) == (name in flagged)
+        assert all(doubt.startswith("in doubt: maildropd ended") for doubt in doubts)
+        assert last == "delivered 1, deferred 0, rejected 0"
+        assert len(doubts) >= accepted[name] - 1
