@@ -57,7 +57,12 @@ class Judgement:
 
 
 def judge(result: TransactionResult, paths: Sequence[str]) -> Judgement:
-    """Judge a transaction whose conversation was complete; ``paths`` are the recipients that were asked for."""
+    """Judge a transaction whose conversation was complete; ``paths`` are the recipients that were asked for.
+
+    What was accepted stays accepted: a 530 or 421 to one recipient then is that recipient's deferral.
+    """
+    if result.end is not None and result.end.severity == 2:
+        return _recipients(result, paths)
     for stage, reply in _replies(result):
         if reply.code in CONFIGURATION_CODES:
             return _pending(Scope.CONFIGURATION, paths, f"{stage}: {reply}")
@@ -110,7 +115,7 @@ def _end_of(path: str, result: TransactionResult) -> Verdict:
 
 
 def _refused_recipient(reply: Reply) -> Status:
-    return Status.DEFERRED if reply.code in _TOO_MANY else _status(reply)
+    return Status.DEFERRED if reply.code in _TOO_MANY | CONFIGURATION_CODES else _status(reply)
 
 
 def _status(reply: Reply) -> Status:
