@@ -22,9 +22,9 @@ class Fleet:
 
     def hold(self, relay: Relay, failure: SessionFailed, *, now: float, waiting: int) -> None:
         """Hold a relay after a failed try; said at first, and each time a person is needed."""
-        first = relay.hold_state is None
+        before = relay.hold_state
         seconds = relay.hold(failure, now=now)
-        if first or failure.configuration:
+        if before is None or (failure.configuration and relay.hold_state is not before):
             log.relay_held(
                 relay=relay.name,
                 stage=failure.stage.value,

@@ -75,6 +75,7 @@ class Hold:
     since: float
     until: float
     failures: int
+    configuration: bool = False
 
 
 class Relay:
@@ -117,8 +118,13 @@ class Relay:
         return self.busy < self.settings.connections
 
     def hold(self, failure: SessionFailed, *, now: float) -> float:
-        """Hold the relay after a failed try; return for how many seconds."""
+        """Hold the relay after a failed try; return for how many seconds.
+
+        Couriers that were on their way when the hold began fail like the first: they tell nothing new.
+        """
         previous = self.hold_state
+        if previous is not None and now < previous.until and failure.configuration <= previous.configuration:
+            return previous.until - now
         failures = previous.failures + 1 if previous else 1
         seconds = CONFIGURATION_HOLD_SECONDS if failure.configuration else hold_seconds(failures)
         self.hold_state = Hold(
@@ -128,6 +134,7 @@ class Relay:
             since=previous.since if previous else now,
             until=now + seconds,
             failures=failures,
+            configuration=failure.configuration,
         )
         return seconds
 

@@ -20,7 +20,7 @@ from maildrop.errors import InvalidJob
 from maildrop.smtp import SessionFailed
 from maildrop.spool.job import Job
 from maildrop.spool.layout import State
-from maildrop.spool.record import Outcome, RecordError, Result
+from maildrop.spool.record import Outcome, RecordError, Result, Status
 
 
 class Next(StrEnum):
@@ -75,7 +75,7 @@ class Settler:
             dice=self._dice(),
         )
         if due is None:
-            return await self.settle(loaded, Outcome.EXPIRED, reason=f"gave up: {account.reason(outcome)}")
+            return await self._give_up(loaded, f"gave up: {account.reason(outcome)}")
         return await self.defer(loaded, due)
 
     async def defer(self, loaded: Loaded, due: datetime, *, reason: str = "") -> Carried:
@@ -94,8 +94,15 @@ class Settler:
         return Carried(next=Next.DEFERRED, outcome=Outcome.DEFERRED, due=due, trouble=trouble)
 
     async def expire(self, loaded: Loaded) -> Carried:
-        """Fail a job whose time was over before it could be sent."""
-        return await self.settle(loaded, Outcome.EXPIRED, reason="its time was over before it could be sent")
+        """Fail a job whose time was over before it could be sent, or sent to all."""
+        account = loaded.account
+        last = f": {account.reason(Outcome.DEFERRED)}" if account.attempts else ""
+        return await self._give_up(loaded, f"its time was over before it could be sent{last}")
+
+    async def _give_up(self, loaded: Loaded, reason: str) -> Carried:
+        statuses = {recipient.status for recipient in loaded.account.recipients.values()}
+        outcome = Outcome.PARTIAL if Status.DELIVERED in statuses else Outcome.EXPIRED
+        return await self.settle(loaded, outcome, reason=reason)
 
     async def refuse(self, job: Job, invalid: InvalidJob, *, claimed: datetime) -> Carried:
         """Move an invalid job to failed/ with every problem. Durable on return."""

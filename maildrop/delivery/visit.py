@@ -61,6 +61,11 @@ class Visit:
     _unrecorded: OSError | None = None
 
     @property
+    def decided(self) -> frozenset[str]:
+        """Return the recipients whose turn this visit has been."""
+        return frozenset(path for path, verdict in self.verdicts.items() if verdict.status is not Status.PENDING)
+
+    @property
     def account(self) -> Account:
         """Return the job's account."""
         return self.loaded.account
@@ -75,7 +80,7 @@ class Visit:
             judgement = _refused_here(self.leg.forward_paths, refusal)
             self.enter(judgement, session)
             return judgement
-        remaining = self.leg.forward_paths
+        remaining = tuple(path for path in self.leg.forward_paths if path not in self.decided)  # a stale session's rest
         while True:
             asked, rest = self._split(remaining)
             self.asked = asked
