@@ -112,8 +112,9 @@ def _found(path: str, root: int, owner: int, group: int | None) -> list[str]:
     if existed and group is None:
         group = _group_of(os.fstat(root))
     shown = printable(path)
+    mended = _mend(root, "", owner=owner, group=group, keep_tighter=existed)
     return [
-        f"{shown}: {_mend(root, '', owner=owner, group=group, keep_tighter=existed) or 'left as it is'}",
+        f"{shown}: {mended or ('left as it is' if existed else 'made')}",
         *(f"{shown}/{name}: {_found_folder(path, root, name, owner, group)}" for name in FOLDERS),
     ]
 
