@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from ipaddress import ip_address
 from typing import Any
 
+from maildrop.config.description import describe
 from maildrop.config.document import AuthTable, Document, RelayTable
 from maildrop.config.secrets import SecretError, password_of
 from maildrop.delivery.mailing import MailingSettings
@@ -23,11 +23,14 @@ from maildrop.delivery.route import Route
 from maildrop.errors import ConfigurationError, Problem, did_you_mean, printable
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
+from maildrop.mail.charset import charset_fault
 from maildrop.mail.envelope import Defaults, Limits
-from maildrop.schema import Model, TomlError, read_toml, toml_string, validate
+from maildrop.schema import TomlError, read_toml, validate
 from maildrop.smtp import KNOWN_MECHANISMS, Credentials, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings
 from maildrop.spool.layout import Settling
+
+__all__ = ["DEFAULT_PATH", "Config", "describe", "find", "load", "read"]
 
 DEFAULT_PATH = "/etc/maildropd/maildropd.toml"
 
@@ -66,27 +69,34 @@ def find(path: str | None) -> str:
 
 def read(path: str) -> Document:
     """Read and validate the file without its secrets; raises ConfigurationError."""
+    document, problems = _read(path)
+    if document is None or problems:
+        raise ConfigurationError(path, problems)
+    return document
+
+
+def _read(path: str) -> tuple[Document | None, list[Problem]]:
+    """Return the document without what is wrong in it, or None if little is right, and every problem."""
     try:
         with open(path, "rb") as file:
             octets = file.read(_MAX_OCTETS + 1)
     except OSError as error:
         hint = "run 'maildropd init' to make one, or name it with --config FILE"
-        raise ConfigurationError(path, [Problem(where=path, what=error.strerror or str(error), hint=hint)]) from None
+        return None, [Problem(where=printable(path), what=error.strerror or str(error), hint=hint)]
     try:
         raw = read_toml(octets, max_octets=_MAX_OCTETS)
     except TomlError as error:
-        raise ConfigurationError(path, [Problem(where=path, what=str(error), hint="mend the line")]) from None
+        return None, [Problem(where=printable(path), what=str(error), hint="mend the line")]
     later = list(_take_later(raw, (), path))
-    document = validate(Document, raw, where=path)
-    if isinstance(document, list) or later:
-        raise ConfigurationError(path, later + (document if isinstance(document, list) else []))
-    return document
+    document, problems = validate_in_part(Document, raw, where=path)
+    return document, later + problems
 
 
 def load(path: str, *, secrets: bool = True) -> Config:
     """Read, validate and complete it, with the passwords unless ``secrets`` is off; raises ConfigurationError."""
-    document = read(path)
-    problems: list[Problem] = []
+    document, problems = _read(path)
+    if document is None:
+        raise ConfigurationError(path, problems)
 
     def problem(key: str, what: str, hint: str = "") -> None:
         problems.append(Problem(where=f"{path}: {key}", what=what, hint=hint))
@@ -239,6 +249,9 @@ def _defaults(document: Document, problem: ReportProblem) -> Defaults:
         author = None if table.author is None else parse_mailbox(table.author)
     except AddressError as error:
         problem("defaults.from", str(error))
+    fault, _, hint = charset_fault(table.charset).partition("; ")
+    if fault:
+        problem("defaults.charset", f"'{printable(table.charset)}' {fault}", hint)
     for text in table.reply_to:
         try:
             reply_to += parse_mailbox_list(text)
@@ -247,45 +260,3 @@ def _defaults(document: Document, problem: ReportProblem) -> Defaults:
     return Defaults(
         author=author, reply_to=tuple(reply_to), charset=table.charset, in_doubt=table.in_doubt, partial=table.partial
     )
-
-
-def describe(document: Document) -> str:
-    """Return the effective configuration as commented TOML; it holds no secrets, only the places they come from."""
-    lines: list[str] = []
-    for name in ("spool", "intake", "defaults"):
-        lines += _table(name, getattr(document, name))
-    for name, relay in document.relays.items():
-        lines += _table(f"relays.{_key(name)}", relay)
-    for route in document.routes:
-        lines += _table("[routes]", route)
-    for name in ("retry", "settle", "log"):
-        lines += _table(name, getattr(document, name))
-    return "\n".join(lines).strip() + "\n"
-
-
-def _table(name: str, table: Model) -> list[str]:
-    lines = ["", f"[{name}]"]
-    below: list[str] = []
-    for key, field in type(table).model_fields.items():
-        value, shown = getattr(table, key), field.alias or key
-        if isinstance(value, Model):
-            below += _table(f"{name}.{shown}", value)
-        elif value is None:
-            lines.append(f"# {shown} = …" + (f"  # {field.description}" if field.description else ""))
-        else:
-            lines.append(f"{shown} = {_value(value)}" + (f"  # {field.description}" if field.description else ""))
-    return lines + below
-
-
-def _key(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else toml_string(name)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, StrEnum):
-        return toml_string(value.value)
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(part) for part in value) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return toml_string(value) if isinstance(value, str) else str(value)

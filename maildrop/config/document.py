@@ -6,7 +6,9 @@ validation, sizes octets. Knows nothing of files, secrets or relays at work.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+import shlex
+from typing import Annotated, Any, Literal
 
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.envelope import InDoubt, Partial
@@ -15,8 +17,6 @@ from maildrop.schema import BeforeValidator, Duration, Field, Model, invalid
 from maildrop.smtp import Security
 from maildrop.spool.intake import Mode
 from maildrop.spool.layout import Settling
-
-KEEP_TRANSCRIPT = ("failed", "always", "never")
 
 
 def _octets(value: object) -> object:
@@ -40,11 +40,47 @@ def _fraction(value: object) -> object:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _path(value: object) -> object:
+    """Read the name of a file or folder: no name that a person means has a control character."""
+    if isinstance(value, str) and not (value and value.isprintable()):
+        raise invalid("is not a path: it is empty or has a control character")
+    return value
+
+
+def _absolute(value: object) -> object:
+    if isinstance(value, str) and not value.startswith("/"):
+        raise invalid("must be an absolute path, such as /var/spool/maildropd")
+    return _path(value)
+
+
+def _name(value: object) -> object:
+    """Read a host's name or address: it becomes part of commands and header fields."""
+    if isinstance(value, str) and not _NAME.fullmatch(value):
+        raise invalid('is not a host name or address; expected one such as "mail.example.com" or "192.0.2.7"')
+    return value
+
+
+def _command(value: object) -> object:
+    """Read a program and its arguments, as one text or as a list."""
+    try:
+        words = shlex.split(value) if isinstance(value, str) else value
+    except ValueError:
+        raise invalid("has a quote that is not closed") from None
+    if isinstance(words, list) and not (words and all(word and "\0" not in word for word in map(str, words[:1]))):
+        raise invalid("names no program")
+    return value
+
+
 def _texts(value: object) -> object:
     """Read one text or a list of texts."""
     return [value] if isinstance(value, str) else value
 
 
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|\[?[0-9A-Fa-f:.]{2,45}\]?")
+
+Path = Annotated[str, BeforeValidator(_path)]
+AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
+HostName = Annotated[str, BeforeValidator(_name)]
 Octets = Annotated[int, BeforeValidator(_octets), Field(ge=1)]
 Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, lt=1)]
 Texts = Annotated[list[str], BeforeValidator(_texts)]
@@ -54,7 +90,7 @@ Loose = Field(strict=False)  # enumerations are written as text
 class SpoolTable(Model):
     """``[spool]``: where the jobs live."""
 
-    path: Annotated[str, Field(pattern="^/", description="the spool; one directory, one filesystem; absolute")]
+    path: Annotated[AbsolutePath, Field(description="the spool; one directory, one filesystem; absolute")]
     volatile: Annotated[bool, Field(description="allow a spool that a reboot wipes (tmpfs)")] = False
     min_free: Annotated[Fraction, Field(description="free space below which nothing new is claimed")] = 0.01
 
@@ -86,8 +122,10 @@ class DefaultsTable(Model):
         InDoubt | None, Loose, Field(description="resend, hold or assume-sent; else the relay's own")
     ] = None
     partial: Annotated[Partial, Loose, Field(description="deliver or all-or-nothing")] = Partial.DELIVER
-    message_id_domain: Annotated[str | None, Field(description="right side of Message-IDs; else the hostname")] = None
-    hostname: Annotated[str | None, Field(description="the name said in EHLO; else this machine's")] = None
+    message_id_domain: Annotated[HostName | None, Field(description="right side of Message-IDs; else the hostname")] = (
+        None
+    )
+    hostname: Annotated[HostName | None, Field(description="the name said in EHLO; else this machine's")] = None
 
 
 class TimeoutsTable(Model):
@@ -111,9 +149,11 @@ class AuthTable(Model):
     """``[relays.NAME.auth]``: who we are there; the password comes from exactly one place."""
 
     user: Annotated[str, Field(min_length=1, description="user name")]
-    password_credential: Annotated[str | None, Field(description="name of a systemd credential")] = None
-    password_file: Annotated[str | None, Field(description="file, readable by the daemon alone")] = None
-    password_command: Annotated[str | list[str] | None, Field(description="program that prints it; no shell")] = None
+    password_credential: Annotated[Path | None, Field(description="name of a systemd credential")] = None
+    password_file: Annotated[Path | None, Field(description="file, readable by the daemon alone")] = None
+    password_command: Annotated[
+        str | list[str] | None, BeforeValidator(_command), Field(description="program that prints it; no shell")
+    ] = None
     password_env: Annotated[str | None, Field(description="environment variable")] = None
     mechanisms: Annotated[Texts, Field(description="only these, e.g. PLAIN, LOGIN")] = []
     plaintext: Annotated[bool, Field(description="allow AUTH without TLS; only for a loopback host")] = False
@@ -122,10 +162,10 @@ class AuthTable(Model):
 class RelayTable(Model):
     """``[relays.NAME]``: a next hop."""
 
-    host: Annotated[str, Field(min_length=1, pattern=r"^[!-~]+$", description="name or address")]
+    host: Annotated[HostName, Field(description="name or address")]
     port: Annotated[int | None, Field(ge=1, le=65535, description="587; 465 with implicit TLS; 25 with none")] = None
     tls: Annotated[Security, Loose, Field(description="starttls, implicit, opportunistic or none")] = Security.STARTTLS
-    ca_file: Annotated[str | None, Field(description="certificates to trust instead of the system's")] = None
+    ca_file: Annotated[Path | None, Field(description="certificates to trust instead of the system's")] = None
     connections: Annotated[int, Field(ge=1, le=1000, description="sessions at the same time")] = 8
     messages_per_connection: Annotated[int, Field(ge=1, description="then a new session is opened")] = 100
     idle: Annotated[Duration, Field(description="how long an unused session is kept")] = 30.0
@@ -160,9 +200,7 @@ class SettleTable(Model):
     """``[settle]``: how finished jobs are kept."""
 
     layout: Annotated[Settling, Loose, Field(description="flat, or daily: sent/2026-11-23/NAME")] = Settling.FLAT
-    transcript: Annotated[str, Field(pattern="^(failed|always|never)$", description="failed, always or never")] = (
-        "failed"
-    )
+    transcript: Annotated[Literal["failed", "always", "never"], Field(description="when the dialog is kept")] = "failed"
 
 
 class LogTable(Model):
