@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -42,6 +43,7 @@ __all__ = [
     "read_toml",
     "toml_string",
     "validate",
+    "validate_in_part",
 ]
 
 M = TypeVar("M", bound="Model")
@@ -139,6 +141,37 @@ def validate(model: type[M], document: Mapping[str, Any], *, where: str, context
         return problems_of(error, model=model, where=where)
 
 
+def validate_in_part(model: type[M], document: Mapping[str, Any], *, where: str) -> tuple[M | None, list[Problem]]:
+    """Return every problem, and the model of what is right beside them; None where that is not enough for one.
+
+    So a caller can go on judging, and a person gets all problems of all kinds at once.
+    """
+    try:
+        return model.model_validate(document), []
+    except ValidationError as error:
+        problems = problems_of(error, model=model, where=where)
+        rest = deepcopy(dict(document))
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            _take_out(rest, detail["loc"])
+    try:
+        return model.model_validate(rest), problems
+    except ValidationError:
+        return None, problems
+
+
+def _take_out(document: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Remove the key that ``location`` leads to, or the deepest one above it that is there."""
+    current: Any = document
+    table, key = document, ""
+    for step in location:
+        if isinstance(current, dict) and step in current:
+            table, key = current, str(step)
+        elif not (isinstance(current, list) and isinstance(step, int) and step < len(current)):
+            break
+        current = current[step]
+    table.pop(key, None)
+
+
 def problems_of(error: ValidationError, *, model: type[BaseModel], where: str) -> list[Problem]:
     """Return one Problem for each thing that is wrong, worded for the person who wrote the document."""
     problems: dict[tuple[str, str], Problem] = {}
@@ -170,12 +203,16 @@ _KINDS = {
     "model_type": "must be a table",
     "missing": "is missing",
     "extra_forbidden": "unknown key",
+    "too_short": "needs at least one entry",
 }
 
 
 def _what(detail: ErrorDetails) -> str:
     kind = _KINDS.get(detail["type"])
-    return kind if kind is not None else printable(detail["msg"][:1].lower() + detail["msg"][1:])
+    if kind is not None:
+        return kind
+    message = printable(detail["msg"][:1].lower() + detail["msg"][1:])
+    return message.replace("input should be", "must be", 1)
 
 
 def _hint(detail: ErrorDetails, model: type[BaseModel]) -> str:

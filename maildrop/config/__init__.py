@@ -8,6 +8,7 @@ one. ``document`` is what a person writes, ``secrets`` where passwords come from
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -25,7 +26,7 @@ from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
 from maildrop.mail.charset import charset_fault
 from maildrop.mail.envelope import Defaults, Limits
-from maildrop.schema import TomlError, read_toml, validate
+from maildrop.schema import TomlError, read_toml, validate_in_part
 from maildrop.smtp import KNOWN_MECHANISMS, Credentials, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings
 from maildrop.spool.layout import Settling
@@ -102,9 +103,10 @@ def load(path: str, *, secrets: bool = True) -> Config:
         problems.append(Problem(where=f"{path}: {key}", what=what, hint=hint))
 
     hostname = document.defaults.hostname or os.uname().nodename
-    relays = {
-        name: _relay(name, table, hostname, secrets=secrets, problem=problem) for name, table in document.relays.items()
-    }
+    relays = {}
+    for name, table in document.relays.items():
+        judged = any(found.where.startswith(f"{path}: relays.{name}.auth") for found in problems)
+        relays[name] = _relay(name, table, hostname, secrets=secrets and not judged, problem=problem)
     for number, route in enumerate(document.routes):
         for name in route.relays:
             if name not in relays:
@@ -208,7 +210,8 @@ def _relay(name: str, table: RelayTable, hostname: str, *, secrets: bool, proble
     try:
         tls_context(settings)
     except OSError as error:
-        problem(f"{key}.ca_file", f"{table.ca_file}: {error.strerror or error}", "name a file of PEM certificates")
+        what = "no certificate is in it" if isinstance(error, ssl.SSLError) else error.strerror
+        problem(f"{key}.ca_file", f"{table.ca_file}: {what}", "name a file of PEM certificates")
     return settings
 
 

@@ -81,6 +81,7 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|\[?[0-9A
 Path = Annotated[str, BeforeValidator(_path)]
 AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
 HostName = Annotated[str, BeforeValidator(_name)]
+Wait = Annotated[Duration, Field(gt=0)]  # without a pause a deferred job would keep a relay busy for nothing
 Octets = Annotated[int, BeforeValidator(_octets), Field(ge=1)]
 Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, lt=1)]
 Texts = Annotated[list[str], BeforeValidator(_texts)]
@@ -189,7 +190,7 @@ class RouteTable(Model):
 class RetryTable(Model):
     """``[retry]``: when a deferred job is tried again."""
 
-    schedule: Annotated[list[Duration], Field(min_length=1, description="waits between attempts; the last repeats")] = [
+    schedule: Annotated[list[Wait], Field(min_length=1, description="waits between attempts; the last repeats")] = [
         60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
     ]  # fmt: skip
     give_up: Annotated[Duration, Field(description="after this a deferred job fails")] = 5 * 86400.0

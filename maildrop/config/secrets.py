@@ -34,7 +34,8 @@ def password_of(auth: AuthTable) -> Secret:
     places = {key: value for key in _FETCH if (value := getattr(auth, key)) is not None}
     if len(places) != 1:
         found = " and ".join(places) or "none of them"
-        raise SecretError("password_…", f"exactly one of {', '.join(_FETCH)} is needed; found {found}", "keep one")
+        raise SecretError("password_…", f"exactly one of {', '.join(_FETCH)} is needed; found {found}",
+                          "keep one" if places else "add one")  # fmt: skip
     ((key, value),) = places.items()
     octets = _FETCH[key](value)
     text = octets.decode("utf-8", "replace").rstrip("\r\n")

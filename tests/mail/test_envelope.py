@@ -196,7 +196,7 @@ def test_all_problems_at_once() -> None:
         'to[1]: must be an address in quotes such as "Name <user@example.com>"',
         "to[2].nmae: unknown key; did you mean 'name'?",
         "subject: contains the control character U+000A at character 2; remove it; a header field is one line of text",
-        "priority: input should be less than or equal to 9",
+        "priority: must be less than or equal to 9",
         "attachments[0]: file 'repport.pdf' is not in the job; did you mean 'report.pdf'?",
         "attachments[1].nme: unknown key; did you mean 'name'?",
         "attachments[1].inline: is not available in this version; remove the key",
@@ -263,7 +263,7 @@ def test_control_characters_are_refused_everywhere(line: str, character: str) ->
         ("subject = 1", "subject: must be text in quotes"),
         ('priority = "1"', "priority: must be a whole number"),
         ("priority = true", "priority: must be a whole number"),
-        ("importance = 'urgent'", "importance: input should be 'high', 'normal' or 'low'"),
+        ("importance = 'urgent'", "importance: must be 'high', 'normal' or 'low'"),
         ("text = ''", "text: is empty; expected a file name"),
         ("text = '../body.txt'", "text: points out of the job"),
         ("text = '/etc/passwd'", "text: points out of the job"),
@@ -320,7 +320,7 @@ def test_control_characters_are_refused_everywhere(line: str, character: str) ->
         ("relay = ['a', 1]", "relay[1]: must be a relay's name"),
         ("meta = 1", "meta: must be a table"),
         (f"meta = {{a = [{{b = 0x{'f' * 20}}}]}}", "meta: has a whole number of more than 64 bits"),
-        ("in_doubt = 'never'", "in_doubt: input should be 'resend', 'hold' or 'assume-sent'"),
+        ("in_doubt = 'never'", "in_doubt: must be 'resend', 'hold' or 'assume-sent'"),
     ],
 )
 def test_one_wrong_thing_is_one_problem(line: str, problem: str) -> None:

@@ -1,0 +1,159 @@
+"""Where passwords come from, and that they never show themselves."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import stat
+import traceback
+from pathlib import Path
+
+import pytest
+
+from maildrop import config
+from maildrop.config import secrets
+from maildrop.config.document import AuthTable
+from maildrop.config.secrets import SecretError, password_of
+from maildrop.errors import ConfigurationError
+
+PASSWORD = "hunter2-and-more"
+
+
+def auth(**places: object) -> AuthTable:
+    """Make the table of a relay's user."""
+    return AuthTable.model_validate({"user": "me", **places})
+
+
+def file(path: Path, content: bytes = PASSWORD.encode(), mode: int = 0o600) -> str:
+    """Write a password file."""
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_from_a_file(tmp_path: Path) -> None:
+    """A file's only line, with or without its end."""
+    for end in (b"", b"\n", b"\r\n", b"\n\n"):
+        assert password_of(auth(password_file=file(tmp_path / "p", PASSWORD.encode() + end))).reveal() == PASSWORD
+
+
+def test_blanks_belong_to_the_password(tmp_path: Path) -> None:
+    """Only the line end is taken off."""
+    assert password_of(auth(password_file=file(tmp_path / "p", b" a b \n"))).reveal() == " a b "
+
+
+def test_from_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential is read from systemd's folder, whose modes are systemd's affair."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    file(tmp_path / "relay-main", mode=0o440)
+    assert password_of(auth(password_credential="relay-main")).reveal() == PASSWORD
+
+
+def test_a_credential_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential's name can't lead out of systemd's folder."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    file(tmp_path / "elsewhere")
+    with pytest.raises(SecretError, match="No such file"):
+        password_of(auth(password_credential="../elsewhere"))
+
+
+def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable's value."""
+    monkeypatch.setenv("RELAY_PASSWORD", PASSWORD)
+    assert password_of(auth(password_env="RELAY_PASSWORD")).reveal() == PASSWORD
+
+
+@pytest.mark.parametrize("command", [f"printf %s '{PASSWORD}'", ["printf", "%s\\n", PASSWORD]])
+def test_from_a_command(command: object) -> None:
+    """A program's output; text is split like a command line, a list is taken as it is."""
+    assert password_of(auth(password_command=command)).reveal() == PASSWORD
+
+
+def test_no_shell_is_involved(tmp_path: Path) -> None:
+    """What a shell would expand is an argument like any other."""
+    assert password_of(auth(password_command=f"echo $HOME; touch {tmp_path}/x")).reveal().startswith("$HOME;")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "words"),
+    [
+        ({}, "password_…", "found none of them"),
+        ({"password_env": "A", "password_file": "/b"}, "password_…", "found password_file and password_env"),
+        ({"password_credential": "x"}, "password_credential", "not started by systemd"),
+        ({"password_file": "/nowhere"}, "password_file", "No such file"),
+        ({"password_file": "/dev/null"}, "password_file", "is not a regular file"),
+        ({"password_file": "/"}, "password_file", "Is a directory"),
+        ({"password_env": "NOT_THERE"}, "password_env", "the environment has no NOT_THERE"),
+        ({"password_command": "false"}, "password_command", "it exited with 1"),
+        ({"password_command": "/nowhere/at/all"}, "password_command", "can't run it"),
+        ({"password_command": "true"}, "password_command", "the password is empty"),
+        ({"password_command": ["printf", "a\\000b"]}, "password_command", "holds a NUL"),
+        ({"password_command": ["echo", "a\0b"]}, "password_command", "can't run it"),
+    ],
+)
+def test_what_can_go_wrong(table: dict[str, object], key: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each place that can't give a password says why, at its own key, with a way out."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(SecretError) as error:
+        password_of(auth(**table))
+    assert error.value.key == key
+    assert words in str(error.value)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o601])
+def test_a_file_that_others_can_read_is_refused(mode: int, tmp_path: Path) -> None:
+    """A password that group or others may read is no secret, and the mending command is told."""
+    path = file(tmp_path / "p", mode=mode)
+    with pytest.raises(SecretError, match=rf"can be read by others \(mode {mode:04o}\)") as error:
+        password_of(auth(password_file=path))
+    assert error.value.hint == f"chmod 600 {path}"
+
+
+def test_a_fifo_does_not_hang_the_start(tmp_path: Path) -> None:
+    """A pipe where a file should be is refused at once."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with pytest.raises(SecretError, match="is not a regular file"):
+        password_of(auth(password_file=str(tmp_path / "pipe")))
+
+
+def test_a_command_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that says nothing does not hang the start for ever."""
+    monkeypatch.setattr(secrets, "_COMMAND_SECONDS", 0.01)
+    with pytest.raises(SecretError, match="no answer within"):
+        password_of(auth(password_command="sleep 60"))
+
+
+def test_a_secret_never_shows_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the configuration's repr, nor describe, nor copies, nor errors contain the password."""
+    monkeypatch.setenv("RELAY_PASSWORD", PASSWORD)
+    path = tmp_path / "maildropd.toml"
+    good = ('[spool]\npath = "/s"\n[relays.main]\nhost = "h"\n'
+            '[relays.main.auth]\nuser = "me"\npassword_env = "RELAY_PASSWORD"\n')  # fmt: skip
+    path.write_text(good, "utf-8")
+    loaded = config.load(str(path))
+    credentials = loaded.relays["main"].credentials
+    assert credentials is not None
+    assert credentials.password.reveal() == PASSWORD
+    for shown in (repr(loaded), str(loaded), f"{credentials}", config.describe(config.read(str(path)))):
+        assert PASSWORD not in shown
+    for keep in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError):
+            keep(credentials)
+
+
+def test_an_error_never_shows_a_secret(tmp_path: Path) -> None:
+    """A password written where it does not belong is not repeated in the words about it."""
+    path = tmp_path / "maildropd.toml"
+    path.write_text(
+        f'[spool]\npath = "/s"\n[relays.main]\nhost = "h"\n[relays.main.auth]\nuser = ["{PASSWORD}"]\n'
+        f'password = "{PASSWORD}"\npassword_file = 5\nplaintext = "{PASSWORD}"\n', "utf-8",
+    )  # fmt: skip
+    with pytest.raises(ConfigurationError) as error:
+        config.load(str(path))
+    told = "".join(traceback.format_exception(error.value))
+    assert "password: unknown key" in told
+    assert PASSWORD not in told
