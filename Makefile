@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check format bench crash lock clean
 
 VENV := .venv
 LOCK := .requirements.lock
@@ -33,6 +33,10 @@ bench: $(READY)  ## speed, beside nullmailer on the same machine in the same run
 	@.ci/debian-packages
 	tests/benchmarks/fetch_nullmailer.sh build/nullmailer || [ $$? = 69 ]
 	NULLMAILER=build/nullmailer $(VENV)/bin/python -m pytest -s -o python_files='bench_*.py' tests/benchmarks
+
+crash: $(READY)  ## kill the daemon at every single system call; relays down for long: takes some ten minutes
+	@.ci/debian-packages
+	CRASH_EVERY=1 E2E_DOWN_SECONDS=20 $(VENV)/bin/python -m pytest -s tests/crash tests/e2e/test_relay_down.py tests/e2e/test_kill.py
 
 # uv alone decides here: no configuration file and no other index of this machine may leak into the lock.
 lock:  ## pin every dependency anew, with hashes, for Python 3.11 to 3.13

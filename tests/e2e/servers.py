@@ -149,6 +149,11 @@ class ScriptedServer:
         """Wait until clients have said that."""
         wait_for(lambda: self.said(glob) >= times, f"a client says {glob} {times} times")
 
+    @property
+    def sessions(self) -> int:
+        """Return how many clients are connected."""
+        return len(self._tasks)
+
     def let_go(self) -> None:
         """End every stall, and those to come."""
         self._loop.call_soon_threadsafe(self._released.set)
