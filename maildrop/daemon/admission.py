@@ -130,6 +130,7 @@ class Admission:
     async def read(self, work: Work, job: Job) -> Carried | None:
         """Read the job into ``work``; return a summary if there is nothing to carry. Raises InvalidJob, OSError."""
         loaded = load(job, self.settings, claimed=work.claimed, token=work.token)
+        loaded.visited = work.visited
         work.priority = loaded.delivery.priority
         if loaded.doubt:
             self.courier.recover(loaded, relay_policy=self._relay_policy(loaded))

@@ -28,7 +28,7 @@ from maildrop.delivery.settle import Settler
 from maildrop.mail.envelope import named_files
 from maildrop.spool import job as jobs
 from maildrop.spool.intake import Intake
-from maildrop.spool.layout import Spool
+from maildrop.spool.layout import Spool, State
 from maildrop.systemd import Systemd
 
 GRACE_SECONDS = 30.0  # to finish what is on the wire after SIGTERM; below the unit's TimeoutStopSec
@@ -52,7 +52,7 @@ class Coordinator:
         self._systemd = systemd
         self._now = now
         self._dice = dice
-        self._commit = Commit()
+        self._commit = Commit(spool.folder(State.SENT))
         self._deferred = Deferred(spool)
         self._pause = Pause()
         self._floor = Pause()  # too little free space: nothing new is claimed
@@ -102,6 +102,7 @@ class Coordinator:
         """Let what is on the wire come to its end, but not for ever, and say goodbye to the relays."""
         await self._dispatch.finish(GRACE_SECONDS)
         await self.fleet.farewell()
+        self._commit.close()
         self._intake.stop()
 
     def take_config(self, config: Config) -> None:

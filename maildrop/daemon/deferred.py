@@ -22,7 +22,8 @@ class Deferred:
     def __init__(self, spool: Spool) -> None:
         """Know nothing until ``look``."""
         self._spool = spool
-        self._due: list[tuple[datetime, str]] = []
+        self._due: list[tuple[datetime, str]] = []  # a heap; what ``_when`` does not say as well is out of date
+        self._when: dict[str, datetime] = {}
         self._known: set[str] = set()
         self._unread: list[str] = []
 
@@ -38,6 +39,8 @@ class Deferred:
         """List the folder: jobs that a person put there are taken up, jobs that were taken away are forgotten."""
         names = set(self._spool.names(State.DEFERRED))
         self._unread += sorted(names - self._known)
+        for gone in self._known - names:
+            self._when.pop(gone, None)
         self._known = names
 
     def read_some(self, now: datetime) -> None:
@@ -57,11 +60,12 @@ class Deferred:
     def add(self, name: str, due: datetime) -> None:
         """Note a job that is (or is about to be) in the folder."""
         self._known.add(name)
+        self._when[name] = due
         heapq.heappush(self._due, (due, name))
 
     def next_due(self) -> datetime | None:
         """Return when the next job is due."""
-        while self._due and self._due[0][1] not in self._known:
+        while self._due and self._when.get(self._due[0][1]) != self._due[0][0]:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
@@ -71,5 +75,6 @@ class Deferred:
         while len(names) < limit and (due := self.next_due()) is not None and due <= now:
             _, name = heapq.heappop(self._due)
             self._known.discard(name)
+            del self._when[name]
             names.append(name)
         return names

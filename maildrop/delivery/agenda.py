@@ -31,6 +31,7 @@ class Work:
     broken: int = 0  # sessions that this message broke
     loaded: Loaded | None = None
     legs: tuple[Leg, ...] = field(default=())
+    visited: set[str] = field(default_factory=set)  # recipients that had their try in this round, loaded or not
 
     @property
     def order(self) -> tuple[int, int]:

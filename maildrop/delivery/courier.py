@@ -126,6 +126,7 @@ class Courier:
         loaded = visit.loaded
         if broken + 1 < MAX_BROKEN_SESSIONS:
             self._withdraw(visit)
+            loaded.visited.update(visit.decided)
             stage = judgement.verdicts[0].stage
             log.job_interrupted(
                 job=loaded.job.name, relay=visit.relay.name, stage=stage.value if stage else "", reason=judgement.why

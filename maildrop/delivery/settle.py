@@ -146,7 +146,7 @@ class Settler:
     async def _sync(self, job: Job) -> OSError | None:
         """Make the job's last move durable; a failure is this machine's trouble, the move itself has happened."""
         try:
-            await self._commit.directory(job.landing)
+            await self._commit.sync(job.landing)
         except OSError as error:
             return error
         return None

@@ -4,7 +4,7 @@ The order of the durable steps is the promise:
 
 1. before the final dot, the result as it will be if the relay says yes is written and synced (``Job.prepare``);
 2. on the 2yz the very next system call is the rename that records it (``Job.accept``), from inside the receive path;
-3. at the end of the loop's turn the target folder is synced, once for all jobs of the turn (``Commit``);
+3. then the target folder is synced, once for all jobs that were accepted meanwhile (``Commit``);
 4. only then the reply's words are added (``Job.finish``).
 """
 
@@ -129,7 +129,7 @@ class Visit:
         self._target, self._unrecorded = None, None
 
         async def prepare(result: TransactionResult) -> None:
-            self._prepare(result, asked, session)
+            await self.commit.sync(self._prepare(result, asked, session))
 
         def record(_result: TransactionResult) -> None:
             try:
@@ -158,8 +158,8 @@ class Visit:
             digest.update(chunk)
             yield chunk
 
-    def _prepare(self, result: TransactionResult, asked: tuple[str, ...], session: Session) -> None:
-        """Write the record as it will be on a yes; every octet but the final dot has been sent."""
+    def _prepare(self, result: TransactionResult, asked: tuple[str, ...], session: Session) -> int:
+        """Write the record as it will be on a yes; return the descriptor whose sync makes it durable."""
         account = self.account
         digest = self._digest()
         if account.digest not in (None, digest):
@@ -172,7 +172,7 @@ class Visit:
         outcome = future.outcome()
         self._target = None if outcome is Outcome.DEFERRED else home_of(outcome)
         self.prepared = True
-        self.loaded.job.prepare(future.result(outcome, finished=self.now()), completing=self._target is not None)
+        return self.loaded.job.prepare(future.result(outcome, finished=self.now()), completing=self._target is not None)
 
     async def _make_durable(self) -> None:
         """Sync what ``record`` renamed, add the reply's words. From the rename on nothing may undo the acceptance."""
@@ -190,7 +190,7 @@ class Visit:
         self.prepared = False
         self.settled = self._target
         try:
-            await self.commit.directory(job.landing)
+            await self.commit.sync(job.landing)
             if self._target is not None:
                 job.finish(self.account.result(self.account.outcome(), finished=self.now()))
         except OSError as error:

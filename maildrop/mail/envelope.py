@@ -6,6 +6,7 @@ composed. Pure: no file, no clock. RFC 5321 and 5322 words throughout.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import Any, TypedDict
 
@@ -48,6 +49,8 @@ _LATER = ("alternatives", "notify", "envelope_id", "return", "idempotency_key", 
 _DELIVERY_KEYS = frozenset(
     {"return_path", "recipients", "relay", "not_before", "expires", "priority", "in_doubt", "partial", "meta", *_LATER}
 )
+
+_NAMING = re.compile(rb"text|html|attachments|alternatives|manifest|\\")  # the keys that name files; or an escaped key
 
 
 class _Options(TypedDict):
@@ -130,6 +133,8 @@ def parse_overrides(octets: bytes, *, limits: Limits) -> Overrides:
 
 def named_files(octets: bytes, *, limits: Limits) -> frozenset[str]:
     """Return the files that the envelope names itself; a document that can't be read names none. Never raises."""
+    if _NAMING.search(octets) is None:  # most envelopes; parsing is the dearest part of looking at a drop
+        return frozenset()
     try:
         table = read_toml(octets, max_octets=limits.envelope_octets)
     except TomlError:

@@ -26,6 +26,7 @@ from maildrop.smtp.transcript import Transcript
 from maildrop.smtp.waiting import Alarm
 from maildrop.smtp.wire import Unreachable, Wire, dial
 
+_SMALL_OCTETS = 16 * 1024  # a message that is sent as one piece: an early refusal would not come before its end
 _SLICE_OCTETS = 64 * 1024  # what one ``block`` deadline is for, and what stays in memory of a message of any size
 _TURNS = 16  # loop turns spent on what has arrived already; a flood may not keep us from speaking for ever
 
@@ -204,9 +205,12 @@ class Session:
 
     async def _send_message(self, transaction: Transaction) -> None:
         """Send the message and the final dot; returns early, without the dot, when the server has spoken up or gone."""
-        writer, unheard_octets = DataWriter(), 0
+        writer, unheard_octets, held = DataWriter(), 0, b""
         for chunk in transaction.chunks():
             for piece in slices(writer.feed(chunk), _SLICE_OCTETS):
+                if transaction.size <= _SMALL_OCTETS:  # goes out in one with the final dot
+                    held += piece
+                    continue
                 self._wire.write(piece)
                 unheard_octets += len(piece)
                 if self._wire.unsent:
@@ -222,7 +226,7 @@ class Session:
         if self._client.phase is not Phase.BODY:
             return
         self._dot_waits_for = writer.octets
-        self._wire.write(terminator)
+        self._wire.write(held + terminator)
         if self._wire.unsent:
             await self._drained()
         else:

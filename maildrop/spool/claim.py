@@ -50,12 +50,14 @@ def _claim_folder(spool: Spool, drop: Drop) -> str:
     incoming = spool.folder(State.INCOMING)
     folder = os.open(drop.name, OPEN_FOLDER, dir_fd=incoming)
     try:
-        for own in (RESULT, NEXT_RESULT, TRANSCRIPT):
+        found = set(os.listdir(folder))
+        for own in found.intersection((RESULT, NEXT_RESULT, TRANSCRIPT)):
             with contextlib.suppress(FileNotFoundError):
                 durable.move_unclobbered(folder, own, folder, f"{own}.previous")
         name = durable.move_unclobbered(incoming, drop.name, spool.folder(State.ACTIVE), drop.job)
-        with contextlib.suppress(OSError):  # mostly there is none; one that can't be removed is not looked at
-            os.unlink(MARKER, dir_fd=folder)
+        if MARKER in found:
+            with contextlib.suppress(OSError):  # one that can't be removed is not looked at
+                os.unlink(MARKER, dir_fd=folder)
         return name
     finally:
         os.close(folder)

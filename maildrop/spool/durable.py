@@ -156,19 +156,28 @@ def write_new(folder: int, name: str, octets: bytes, *, sync: bool) -> None:
 
     Killed in between it leaves a torn file, for which the reader must be made. Fails without leaving a file.
     """
+    os.close(open_new(folder, name, octets, sync=sync))
+
+
+def open_new(folder: int, name: str, octets: bytes, *, sync: bool) -> int:
+    """Write a new file as ``write_new`` does, and return its descriptor, at the end of the file, for ``append``."""
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
-        try:
-            os.fchmod(descriptor, _RECORD_MODE)  # umask and default ACL would hide it from the producer
-            _write_all(descriptor, octets)
-            if sync:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.fchmod(descriptor, _RECORD_MODE)  # umask and default ACL would hide it from the producer
+        _write_all(descriptor, octets)
+        if sync:
+            os.fsync(descriptor)
     except OSError:
         with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.close(descriptor)
             os.unlink(name, dir_fd=folder)
         raise
+    return descriptor
+
+
+def append(descriptor: int, octets: bytes) -> None:
+    """Add octets to the end of a file that ``open_new`` made. Not durable: after a power cut they may be cut off."""
+    _write_all(descriptor, octets)
 
 
 def _write_all(descriptor: int, octets: bytes) -> None:
@@ -208,6 +217,11 @@ def _clear_away(folder: int, name: str) -> None:
 def temporary_name(name: str) -> str:
     """Return the name under which ``write_atomically`` builds a file before the rename."""
     return f".{name}.tmp"
+
+
+def sync(descriptor: int) -> None:
+    """Make durable what was done to a file (content, size, the name of a new one) or a directory (its names)."""
+    os.fsync(descriptor)
 
 
 def sync_file(descriptor: int) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -216,6 +216,7 @@ _RECIPIENT: _Shape = {
     "text": _FOREIGN,
     "queue_id": _FOREIGN,
 }
+_ANSWER: _Shape = {key: _RECIPIENT[key] for key in ("code", "enhanced", "text", "queue_id")}
 _ATTEMPT: _Shape = {
     "number": _NUMBER,
     "started": _TIME,
@@ -231,16 +232,30 @@ _PROBLEM: _Shape = {"where": _FOREIGN, "what": _FOREIGN, "hint": _FOREIGN}
 def dump(result: Result) -> bytes:
     """Return the record as TOML. Times are cut to milliseconds, foreign text is made printable and shortened."""
     parts = [_written(result, _RESULT)]
-    for name, rows, shape in (
-        ("recipients", result.recipients, _RECIPIENT),
-        ("attempts", result.attempts, _ATTEMPT),
-        ("problems", result.problems, _PROBLEM),
-    ):
-        for row in rows:
-            parts += (f"\n[[{name}]]\n", _written(row, shape))
+    _add_rows(parts, "attempts", result.attempts, _ATTEMPT)
+    _add_rows(parts, "problems", result.problems, _PROBLEM)
     if result.meta:
         parts += ("\n", tomli_w.dumps({"meta": result.meta}))
-    text = "".join(parts)
+    _add_rows(parts, "recipients", result.recipients, _RECIPIENT)  # last, so that ``dump_answer`` can follow
+    return _encoded("".join(parts))
+
+
+def dump_answer(result: Result) -> bytes | None:
+    """Return what appended to the prepared record makes it this one, the reply's words; None if it has to be rewritten.
+
+    A prepared record with the answer torn off is still the prepared record: ``load`` reads up to the last end mark.
+    """
+    if len(result.recipients) != 1 or result.recipients[0].code is None:
+        return None
+    return _encoded(_written(result.recipients[0], _ANSWER))
+
+
+def _add_rows(parts: list[str], name: str, rows: Iterable[object], shape: _Shape) -> None:
+    for row in rows:
+        parts += (f"\n[[{name}]]\n", _written(row, shape))
+
+
+def _encoded(text: str) -> bytes:
     if not text.isascii():
         text = _UNPRINTABLE.sub(_toml_escape, text)
     return text.encode() + _END
@@ -266,7 +281,9 @@ def _toml_escape(match: re.Match[str]) -> str:
 def load(octets: bytes) -> Result:
     """Read a record; raises RecordError for anything torn or foreign, nothing else. Unknown keys are passed over."""
     if not octets.endswith((_END, _END[:-1])):
-        raise RecordError("result.toml", "is torn: its last line is missing")
+        octets, mark, _ = octets.rpartition(_END)  # an answer that was cut off while it was appended
+        if not mark:
+            raise RecordError("result.toml", "is torn: its last line is missing")
     try:
         document = tomllib.loads(octets.decode())
         return Result(

@@ -1,39 +1,46 @@
-"""Many couriers, few waits: what is synced together, and who hears of a failure."""
+"""Many couriers, few waits: what is synced together, and who hears of a failure; by the kernel and by threads."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from maildrop.delivery import commit as commit_module
 from maildrop.delivery.commit import Commit
 
-Syncs = list[int]
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    """Open a directory that can be synced."""
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
 
 
 @pytest.fixture
-def commit() -> Iterator[Commit]:
-    """Make a commit and end its threads."""
-    made = Commit()
+def broken() -> Iterator[int]:
+    """Open something that can't be synced: a pipe."""
+    reader, writer = os.pipe()
+    yield reader
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.fixture(params=["kernel", "threads"])
+def commit(request: pytest.FixtureRequest, folder: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commit]:
+    """Make a commit of each kind."""
+    if request.param == "threads":
+        monkeypatch.setattr(commit_module, "open_syncer", lambda _probe: None)
+    made = Commit(folder)
+    if request.param == "kernel" and made._syncer is None:
+        made.close()
+        pytest.skip("this kernel or sandbox has no asynchronous fsync")
     yield made
     made.close()
-
-
-@pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> Syncs:
-    """Record which descriptors are synced; 13 has a broken disk."""
-    done: Syncs = []
-
-    def fsync(descriptor: int) -> None:
-        done.append(descriptor)
-        if descriptor == 13:
-            raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    return done
 
 
 def run(commit: Commit, *descriptors: int) -> list[BaseException | None]:
@@ -45,68 +52,66 @@ def run(commit: Commit, *descriptors: int) -> list[BaseException | None]:
     return asyncio.run(ask())
 
 
-def test_one_sync_for_all_who_ask_at_the_same_moment(commit: Commit, synced: Syncs) -> None:
-    """A hundred couriers that settled into the same folder wait for one sync."""
-    assert run(commit, *[7] * 100) == [None] * 100
-    assert synced == [7]
+def test_everybody_who_asks_is_told(commit: Commit, folder: int) -> None:
+    """A hundred couriers that settled into the same folder all hear of the end, each time they ask."""
+    assert run(commit, *[folder] * 100) == [None] * 100
+    assert run(commit, folder) == [None]
 
 
-def test_each_directory_is_synced_once(commit: Commit, synced: Syncs) -> None:
-    """Different folders are each synced."""
-    assert run(commit, 7, 8, 9, 8) == [None] * 4
-    assert sorted(synced) == [7, 8, 9]
+def test_many_descriptors_at_once(commit: Commit, tmp_path: Path) -> None:
+    """More syncs than may be in flight are all done."""
+    files = [os.open(tmp_path / str(number), os.O_RDWR | os.O_CREAT) for number in range(400)]
+    try:
+        assert run(commit, *files) == [None] * 400
+    finally:
+        for descriptor in files:
+            os.close(descriptor)
 
 
-def test_a_failure_reaches_everybody_who_asked_for_that_directory(commit: Commit, synced: Syncs) -> None:
-    """Whoever waited for a broken disk hears it, the others do not."""
-    first, second, third = run(commit, 13, 7, 13)
+def test_a_failure_reaches_everybody_who_asked_for_that_descriptor(commit: Commit, folder: int, broken: int) -> None:
+    """Whoever waited for what can't be synced hears it, the others do not."""
+    first, second, third = run(commit, broken, folder, broken)
     assert isinstance(first, OSError)
     assert isinstance(third, OSError)
     assert second is None
-    assert sorted(synced) == [7, 13]
 
 
-def test_who_asks_later_gets_a_sync_of_his_own(commit: Commit, synced: Syncs) -> None:
-    """A sync that began before a courier asked does not count for him."""
-
-    async def ask() -> None:
-        await commit.sync(7)
-        await commit.sync(7)
-
-    asyncio.run(ask())
-    assert synced == [7, 7]
-
-
-def test_who_asks_during_a_sync_waits_for_the_next(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is handed in while a batch is on its way forms the next one, and is not lost."""
-    done: Syncs = []
-    wake: list[Callable[[], object]] = []
-
-    async def ask() -> None:
-        loop, begun = asyncio.get_running_loop(), asyncio.Event()
-        wake.append(lambda: loop.call_soon_threadsafe(begun.set))
-        first = asyncio.create_task(commit.sync(7))
-        await begun.wait()
-        await asyncio.gather(first, *(commit.sync(7) for _ in range(3)))
-
-    def fsync(descriptor: int) -> None:
-        done.append(descriptor)
-        wake[0]()
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    asyncio.run(ask())
-    assert done == [7, 7]
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_descriptor_that_is_closed_fails_alone(commit: Commit, folder: int, tmp_path: Path, place: int) -> None:
+    """A descriptor that is no more fails wherever it stands in the batch, and only itself."""
+    other = os.open(tmp_path, os.O_RDONLY)
+    asked = [folder, other]
+    asked.insert(place, 9999)
+    found = run(commit, *asked)
+    os.close(other)
+    assert isinstance(found.pop(place), OSError)
+    assert found == [None, None]
 
 
-def test_a_courier_that_is_cancelled_does_not_disturb_the_others(commit: Commit, synced: Syncs) -> None:
+def test_a_courier_that_is_cancelled_does_not_disturb_the_others(commit: Commit, folder: int) -> None:
     """A cancelled wait leaves the sync to those who still wait."""
 
     async def ask() -> None:
-        first, second = asyncio.create_task(commit.sync(7)), asyncio.create_task(commit.sync(7))
+        first, second = asyncio.create_task(commit.sync(folder)), asyncio.create_task(commit.sync(folder))
         await asyncio.sleep(0)
         first.cancel()
         await second
         assert first.cancelled()
 
     asyncio.run(ask())
-    assert synced == [7]
+
+
+def test_one_sync_for_all_who_ask_in_the_same_turn(
+    folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each descriptor of a turn is synced once, and who asks after its sync began gets one of his own."""
+    synced: list[int] = []
+    monkeypatch.setattr(commit_module, "open_syncer", lambda _probe: None)
+    monkeypatch.setattr(commit_module, "sync", synced.append)
+    other = os.open(tmp_path, os.O_RDONLY)
+    commit = Commit(folder)
+    run(commit, folder, other, folder)
+    run(commit, folder)
+    commit.close()
+    os.close(other)
+    assert sorted(synced) == sorted([folder, other, folder])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import stat
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from maildrop.delivery.commit import Commit
 from maildrop.delivery.settle import Carried, Next
 from maildrop.smtp import Extensions, SessionFailed, Stage
 from maildrop.spool import durable
@@ -512,14 +512,11 @@ def test_a_sync_that_fails_after_a_refusal_is_handed_back(
     house: Any, session: Any, say: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The move to failed has happened; that it could not be synced is this machine's trouble."""
-    real = os.fsync
 
-    def fsync(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            no_space()
-        real(descriptor)
+    async def sync(_commit: Commit, _descriptor: int) -> None:
+        no_space()
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Commit, "sync", sync)
     carried = house.carry(house.job(A), session(say(dot=554)))
     assert (carried.outcome, house.where()) == (Outcome.FAILED, "failed")
     assert carried.trouble is not None

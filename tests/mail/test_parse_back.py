@@ -11,7 +11,7 @@ from email import message_from_bytes
 from email.message import Message as Parsed
 
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from maildrop.mail.message import Message
@@ -102,6 +102,7 @@ def test_everything_comes_back(
     contents = {f"f{index}": content for index, (_, content) in enumerate(files)} | {"body.txt": plain.encode()}
     if html is not None:
         contents["body.html"] = html.encode()
+    assume(not any(name.startswith("<") and name.endswith(">") for name, _ in files))  # `email` takes <> for quotes
     message, octets = composed(tomli_w.dumps(envelope), contents)
     check_octets(message, octets)
     parsed = message_from_bytes(octets, policy=email.policy.compat32)

@@ -96,6 +96,26 @@ def test_order_of_events(start_server: Any) -> None:
 BODY = WIRE.removesuffix(b".\r\n")
 
 
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send even a small message as a large one is sent: as it comes, the final dot by itself."""
+    monkeypatch.setattr("maildrop.smtp.session._SMALL_OCTETS", -1)
+
+
+def test_a_small_message_goes_out_with_its_dot(start_server: Any) -> None:
+    """Nothing of a small message is sent before its record is prepared, and then all of it in one piece."""
+    server = start_server(HELLO + FLIGHT + "C: <message>\nS: 250 ok\nsilence", WIRE)
+    heard: list[bytes] = []
+
+    async def prepare(_result: TransactionResult) -> None:
+        heard.append(bytes(server.heard))
+
+    result = run(server.port, lambda session: session.deliver(transaction(prepare=prepare)))
+    assert result.end.code == 250
+    assert not heard[0].endswith(BODY)
+
+
+@pytest.mark.usefixtures("in_pieces")
 def test_no_dot_before_prepare_returns(start_server: Any) -> None:
     """While the record is being prepared the server has all but the final dot; if that fails it never gets it."""
     server = start_server(HELLO + FLIGHT + f"read {len(BODY)}\nsilence")
@@ -139,6 +159,7 @@ def test_record_that_raises(start_server: Any) -> None:
         run(server.port, lambda session: session.deliver(transaction(record=record)))
 
 
+@pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize(
     ("ending", "end_code"), [("close", None), ("half-close", None), ("reset", None), ("S: 552 5.3.4 too big", 552)]
 )
@@ -167,6 +188,7 @@ def test_what_happens_during_prepare_is_heard(
     assert server.heard.endswith(BODY)
 
 
+@pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("security", [Security.NONE, Security.IMPLICIT])
 def test_a_refusal_is_read_when_a_write_fails(start_server: Any, certificates: Any, security: Security) -> None:
     """What the server said before it closed is found even if sending is the first to notice, with TLS too."""

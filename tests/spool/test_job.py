@@ -222,7 +222,7 @@ def test_a_record_that_cannot_be_written_changes_nothing(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "write", fail)
     result = make_result(a=Status.DELIVERED)
     calls: list[Callable[[], object]] = [
         lambda: job.prepare(result, completing=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -20,6 +21,7 @@ from maildrop.spool.record import (
     Status,
     after_crash,
     dump,
+    dump_answer,
     in_doubt,
     load,
     with_lost_replies,
@@ -75,20 +77,6 @@ claimed = 2026-11-23T08:00:00.120Z
 finished = 2026-11-23T08:00:00.913Z
 possible_duplicate = false
 
-[[recipients]]
-address = "alice@example.org"
-status = "delivered"
-relay = "office365"
-stage = "data-end"
-code = 250
-enhanced = "2.0.0"
-text = "2.0.0 Ok: queued as 4F2x"
-queue_id = "4F2x"
-
-[[recipients]]
-address = "bob@example.org"
-status = "pending"
-
 [[attempts]]
 number = 1
 started = 2026-11-23T08:00:00.130Z
@@ -111,6 +99,20 @@ list = [
     1,
     2,
 ]
+
+[[recipients]]
+address = "alice@example.org"
+status = "delivered"
+relay = "office365"
+stage = "data-end"
+code = 250
+enhanced = "2.0.0"
+text = "2.0.0 Ok: queued as 4F2x"
+queue_id = "4F2x"
+
+[[recipients]]
+address = "bob@example.org"
+status = "pending"
 # end of record
 """
 
@@ -128,6 +130,25 @@ def test_a_small_record_has_no_empty_keys() -> None:
         "possible_duplicate = false\nnext_attempt = 2026-11-23T08:00:00.120Z\n# end of record\n"
     )
     assert load(dump(small)) == small
+
+
+def test_an_answer_is_appended() -> None:
+    """The prepared record and the reply's words behind it are the whole record; cut off anywhere it is one of both."""
+    told = RecipientResult(
+        address="a@x.example", status=Status.DELIVERED, relay="r", code=250, text="ok", queue_id="4F"
+    )
+    whole = replace(FULL, recipients=(told,), problems=())
+    prepared = replace(whole, recipients=(replace(told, code=None, text=None, queue_id=None),))
+    answer = dump_answer(whole)
+    assert answer is not None
+    for end in range(len(answer)):
+        assert load(dump(prepared) + answer[:end]) in (prepared, whole)
+    assert load(dump(prepared) + answer) == whole
+
+
+def test_several_answers_are_not_appended() -> None:
+    """What belongs to several recipients can't stand behind the last one."""
+    assert dump_answer(FULL) is None
 
 
 def test_what_is_written_is_read() -> None:
