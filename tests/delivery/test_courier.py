@@ -513,8 +513,9 @@ def test_a_sync_that_fails_after_a_refusal_is_handed_back(
 ) -> None:
     """The move to failed has happened; that it could not be synced is this machine's trouble."""
 
-    async def sync(_commit: Commit, _descriptor: int) -> None:
-        no_space()
+    async def sync(_commit: Commit, descriptor: int) -> None:
+        if descriptor == house.spool.folder(State.FAILED):
+            no_space()
 
     monkeypatch.setattr(Commit, "sync", sync)
     carried = house.carry(house.job(A), session(say(dot=554)))
