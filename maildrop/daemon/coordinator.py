@@ -26,9 +26,9 @@ from maildrop.delivery.commit import Commit
 from maildrop.delivery.courier import Courier
 from maildrop.delivery.settle import Settler
 from maildrop.mail.envelope import named_files
-from maildrop.spool import job as jobs
 from maildrop.spool.intake import Intake
 from maildrop.spool.layout import Spool, State
+from maildrop.spool.recovery import recover
 from maildrop.systemd import Systemd
 
 GRACE_SECONDS = 30.0  # to finish what is on the wire after SIGTERM; below the unit's TimeoutStopSec
@@ -74,7 +74,7 @@ class Coordinator:
             now=self._now,
         )
         self._dispatch = Dispatch(self.fleet, self._admission, self._deferred, pause=self._pause, wake=self._wake.set)
-        for line in jobs.recover(self.spool):
+        for line in recover(self.spool):
             log.daemon_recovered(what=line)
 
     def _new_intake(self) -> Intake:

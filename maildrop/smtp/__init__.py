@@ -16,6 +16,7 @@ endpoint      whom to talk to, how long to wait                                 
 failures      how a session fails                                                                    pure
 wire          socket, name lookup, TLS in between, what was said before a line broke                 asyncio
 waiting       a task asleep until something happens or a deadline passes                              asyncio
+connecting    from a relay to a session that is ready                                                asyncio
 session       pumps the machine, keeps the deadlines                                                 asyncio
 ============  =====================================================================================  ========
 
@@ -24,11 +25,12 @@ A refusal is data (`TransactionResult`). Only a conversation that can't begin (`
 """
 
 from maildrop.smtp.auth import KNOWN_MECHANISMS, Credentials, Secret
+from maildrop.smtp.connecting import connect
 from maildrop.smtp.endpoint import Endpoint, Timeouts
 from maildrop.smtp.extensions import Extensions
 from maildrop.smtp.failures import SessionFailed, SessionLost
 from maildrop.smtp.reply import Reply, Stage
-from maildrop.smtp.session import Session, connect
+from maildrop.smtp.session import Session
 from maildrop.smtp.steps import Security
 from maildrop.smtp.transaction import Transaction, TransactionResult
 from maildrop.smtp.transcript import Transcript

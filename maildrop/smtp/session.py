@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from dataclasses import replace
 from functools import partial
 
 from maildrop.smtp.data import DataWriter, slices
@@ -24,45 +23,15 @@ from maildrop.smtp.steps import Event, Fault, Phase, Security
 from maildrop.smtp.transaction import Transaction, TransactionResult
 from maildrop.smtp.transcript import Transcript
 from maildrop.smtp.waiting import Alarm
-from maildrop.smtp.wire import Unreachable, Wire, dial
+from maildrop.smtp.wire import Wire
 
 _SMALL_OCTETS = 16 * 1024  # a message that is sent as one piece: an early refusal would not come before its end
 _SLICE_OCTETS = 64 * 1024  # what one ``block`` deadline is for, and what stays in memory of a message of any size
 _TURNS = 16  # loop turns spent on what has arrived already; a flood may not keep us from speaking for ever
 
 
-async def connect(endpoint: Endpoint, *, transcript: Transcript) -> Session:
-    """Return a session that is ready for MAIL: greeted, encrypted and authenticated as the endpoint asks.
-
-    Raises `SessionFailed`, and OSError only if this machine is out of descriptors or memory. With opportunistic
-    security a handshake that fails is followed by one more connection in the clear.
-    """
-    try:
-        return await _connect_once(endpoint, transcript)
-    except SessionFailed as failed:
-        if endpoint.security is not Security.OPPORTUNISTIC or failed.stage is not Stage.TLS:
-            raise
-    transcript.note("once more without TLS")
-    return await _connect_once(replace(endpoint, security=Security.NONE), transcript)
-
-
-async def _connect_once(endpoint: Endpoint, transcript: Transcript) -> Session:
-    try:
-        sock, address = await dial(endpoint.host, endpoint.port, endpoint.timeouts.connect)
-    except Unreachable as error:
-        transcript.note(str(error))
-        raise SessionFailed(endpoint.relay, Fault(stage=error.stage, what=str(error))) from error
-    try:
-        session = Session(endpoint, transcript, sock, address)
-        await session.open(sock)
-    except BaseException:
-        sock.close()
-        raise
-    return session
-
-
 class Session:
-    """One SMTP session, used for one transaction after the other; `connect` makes it.
+    """One SMTP session, used for one transaction after the other; `maildrop.smtp.connecting` makes it.
 
     ``peer`` is ``host [address]:port``; ``messages`` counts the transactions begun; ``opened_at`` and ``idle_since``
     are loop times in seconds.

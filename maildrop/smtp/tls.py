@@ -67,7 +67,7 @@ class TlsFilter:
                 pieces.append(piece)
             self.ended = True
         except ssl.SSLWantReadError:
-            pass
+            pass  # the rest of a TLS record is still on its way
         except ssl.SSLZeroReturnError:
             self.ended = True
         return b"".join(pieces)

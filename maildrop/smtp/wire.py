@@ -130,7 +130,7 @@ class Wire(asyncio.Protocol):
         except BlockingIOError:
             return False
         except OSError:
-            pass
+            return True  # an error to hand over is input as well
         return True
 
     def write(self, octets: bytes) -> None:

@@ -41,7 +41,7 @@ failed → active       ``byhand.retry``           both, by way of deferred; lik
 ``result.toml`` is always written before the move that it explains, so a job found in active tells all by itself:
 
 ==========================================  =====================================================================
-in active/NAME, after the daemon died       means, and ``job.recover`` does
+in active/NAME, after the daemon died       means, and ``recovery.recover`` does
 ==========================================  =====================================================================
 an empty folder of ours                     half a claim of a single file (it is still in incoming): removed
 no ``result.toml``, or a torn one           never sent: the final dot is not sent before the record is durable.

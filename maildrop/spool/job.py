@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from maildrop.errors import printable
-from maildrop.spool import durable, record
-from maildrop.spool.claim import CannotClaim, claim, is_half_claimed
+from maildrop.spool import doubt, durable, record
+from maildrop.spool.claim import CannotClaim, claim
 from maildrop.spool.files import LEFTOVERS, NEXT_RESULT, RESULT, TRANSCRIPT, JobFolder
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.record import Outcome, RecordError, Result
@@ -22,7 +21,7 @@ from maildrop.spool.tree import OPEN_FOLDER
 
 _PROMPT = timedelta(seconds=1)  # a reply that came sooner leaves the times of the prepared record true
 
-__all__ = ["CannotClaim", "Job", "claim", "home_of", "recover", "resume"]
+__all__ = ["CannotClaim", "Job", "claim", "home_of", "resume"]
 
 
 def home_of(outcome: Outcome) -> State:
@@ -88,8 +87,8 @@ class Job:
         """
         current = self._read(RESULT)
         if self.state is State.ACTIVE:
-            return record.after_crash(current, self._read_following())
-        return None if current is None else record.with_lost_replies(current)
+            return doubt.after_crash(current, self._read_following())
+        return None if current is None else doubt.with_lost_replies(current)
 
     def doubt(self) -> tuple[str, ...]:
         """Return the recipients of a job in active that may or may not have the mail: the daemon ended in between."""
@@ -99,7 +98,7 @@ class Job:
             current = self._read(RESULT)
         except RecordError:  # torn: the final dot was never sent
             current = None
-        return record.in_doubt(current, self._read_following())
+        return doubt.in_doubt(current, self._read_following())
 
     def _read(self, name: str) -> Result | None:
         octets = self.folder.read_own(name)
@@ -192,7 +191,7 @@ class Job:
         following = self._read_following()
         if following is None:
             self._discard_following()
-        elif not record.in_doubt(None, following):
+        elif not doubt.in_doubt(None, following):
             durable.replace(folder, NEXT_RESULT, RESULT)
             following = None
         try:
@@ -200,7 +199,7 @@ class Job:
         except RecordError:
             name = durable.move_unclobbered(folder, RESULT, folder, f"{RESULT}.torn")
             return f"its record was being written and is now {name}; nothing was sent"
-        if record.in_doubt(current, following):
+        if doubt.in_doubt(current, following):
             return "in doubt: the final dot may have been sent when maildropd ended"
         if current is None:
             return ""
@@ -258,34 +257,6 @@ class Job:
 def resume(spool: Spool, name: str) -> str:
     """Move a deferred job back to active and return its name there; raises FileNotFoundError if it is gone."""
     return durable.move_unclobbered(spool.folder(State.DEFERRED), name, spool.folder(State.ACTIVE), name)
-
-
-def recover(spool: Spool) -> list[str]:
-    """Put in order what a daemon that ended left in active, as the package's table says; return a sentence for each.
-
-    Jobs that stay were never sent, or are in doubt (``Job.doubt``). One that can't be opened is named and left.
-    """
-    done = []
-    for name in sorted(os.listdir(spool.folder(State.ACTIVE))):
-        if name.startswith("."):
-            continue
-        try:
-            what = _recover(spool, name)
-        except OSError as error:
-            if durable.is_local_trouble(error):
-                raise
-            what = f"can't be put in order: {error.strerror}; make it writable for maildropd, or move it away"
-        if what:
-            done.append(f"active/{printable(name)}: {what}")
-    return done
-
-
-def _recover(spool: Spool, name: str) -> str:
-    with Job.open(spool, State.ACTIVE, name) as job:
-        if is_half_claimed(job.folder.descriptor):
-            os.rmdir(name, dir_fd=spool.folder(State.ACTIVE))
-            return "removed: an empty folder made for a file that is still in incoming"
-        return job.put_in_order()
 
 
 def _day(result: Result) -> str:

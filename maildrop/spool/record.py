@@ -5,8 +5,7 @@ missing. Text that a producer or a server wrote is made printable, so the file m
 keeps its exact values, with TOML escapes for what is not printable. Times are UTC with milliseconds. This is the only
 user of tomli_w.
 
-The module refuses to know where the record lies and what to do about it; it reads and writes octets. The one judgement
-made here is ``in_doubt``, because it is about the shape of records only.
+The module refuses to know where the record lies and what to do about it; it reads and writes octets.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -26,8 +25,6 @@ from maildrop.errors import MaildropError, Problem, printable
 _END = b"# end of record\n"
 _TO_ESCAPE = re.compile(r'[\x00-\x1f\x7f"\\]')
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
-_DOUBT_TEXT = "maildropd ended before the relay's reply was recorded"
-_LOST_TEXT = "accepted; the reply's words were lost when maildropd ended"
 
 
 class Outcome(StrEnum):
@@ -105,44 +102,6 @@ class Result:
     attempts: tuple[AttemptResult, ...] = ()
     problems: tuple[Problem, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
-
-
-def is_prepared(recipient: RecipientResult) -> bool:
-    """Tell whether this is what ``Job.prepare`` writes of a recipient: delivered, with the reply still to come."""
-    return recipient.status is Status.DELIVERED and recipient.code is None and recipient.text is None
-
-
-def in_doubt(current: Result | None, following: Result | None) -> tuple[str, ...]:
-    """Return the addresses that may or may not have been delivered when the daemon ended.
-
-    ``current`` is ``result.toml`` and ``following`` is ``result.next`` of a job found in active.
-    """
-    if following is not None:
-        return tuple(one.address for one in following.recipients if is_prepared(one))
-    if current is None or current.outcome is Outcome.DEFERRED:
-        return ()
-    return tuple(one.address for one in current.recipients if is_prepared(one))
-
-
-def after_crash(current: Result | None, following: Result | None) -> Result | None:
-    """Return what is known of a job found in active, the recipients in doubt marked as such; None if nothing is."""
-    known = following or current
-    addresses = frozenset(in_doubt(current, following))
-    if known is None or not addresses:
-        return None if known is None else with_lost_replies(known)
-    marked = tuple(
-        replace(one, status=Status.IN_DOUBT, text=_DOUBT_TEXT) if one.address in addresses else one
-        for one in known.recipients
-    )
-    return replace(known, outcome=Outcome.IN_DOUBT, recipients=marked)
-
-
-def with_lost_replies(result: Result) -> Result:
-    """Return a record that leaves no doubt about delivered recipients: the move proved that they were accepted."""
-    if not any(map(is_prepared, result.recipients)):
-        return result
-    told = tuple(replace(one, text=_LOST_TEXT) if is_prepared(one) else one for one in result.recipients)
-    return replace(result, recipients=told)
 
 
 def _quoted(text: str) -> str:

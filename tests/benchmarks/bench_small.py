@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from peers import Row, maildropd, nullmailer
+from tests.benchmarks.peers import Row, maildropd, nullmailer
 
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "2000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from maildrop.spool import durable
-from maildrop.spool.job import CannotClaim, Job, claim, recover
+from maildrop.spool.job import CannotClaim, Job, claim
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.readiness import Drop, Kind
+from maildrop.spool.recovery import recover
 
 Drops = Callable[..., Drop]
 

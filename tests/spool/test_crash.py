@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from maildrop.spool import durable
-from maildrop.spool.job import Job, claim, recover
+from maildrop.spool.job import Job, claim
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.readiness import Drop
 from maildrop.spool.record import Outcome, Result, Status
+from maildrop.spool.recovery import recover
 
 Make = Callable[..., Result]
 Drops = Callable[..., Drop]

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from maildrop.spool import durable, volume
-from maildrop.spool.job import Job, claim, home_of, recover, resume
+from maildrop.spool.job import Job, claim, home_of, resume
 from maildrop.spool.layout import Settling, Spool, State
 from maildrop.spool.readiness import Drop
 from maildrop.spool.record import Outcome, RecordError, Result, Status, dump, load
+from maildrop.spool.recovery import recover
 
 Make = Callable[..., Result]
 Drops = Callable[..., Drop]

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from maildrop.spool.job import CannotClaim, Job, claim, recover
+from maildrop.spool.job import CannotClaim, Job, claim
 from maildrop.spool.layout import Spool, State, init
 from maildrop.spool.readiness import Drop, Kind
 from maildrop.spool.record import Result, Status
+from maildrop.spool.recovery import recover
 
 AsUser = Callable[[int, Callable[[], Any]], Any]
 Make = Callable[..., Result]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildrop.errors import Problem
+from maildrop.spool.doubt import after_crash, in_doubt, with_lost_replies
 from maildrop.spool.record import (
     AttemptResult,
     Outcome,
@@ -19,12 +20,9 @@ from maildrop.spool.record import (
     RecordError,
     Result,
     Status,
-    after_crash,
     dump,
     dump_answer,
-    in_doubt,
     load,
-    with_lost_replies,
 )
 
 CLAIMED = datetime(2026, 11, 23, 8, 0, 0, 120000, UTC)
