@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
 from maildrop import config, log
 from maildrop.cli.common import config_file, with_config
-from maildrop.daemon.service import Service
-from maildrop.spool.layout import Spool
-from maildrop.systemd import Systemd
+from maildrop.daemon.service import run
 
 
 @click.command("run", epilog="Example: maildropd run --config /etc/maildropd/maildropd.toml")
@@ -25,9 +21,4 @@ def run_command(config_path: str | None, *, once: bool) -> int:
     """
     settings = config.load(config_file(config_path))
     log.set_up(form=settings.log_format, level=settings.log_level)
-    with (
-        Systemd() as systemd,
-        Spool.open(settings.spool, volatile=settings.volatile, layout=settings.layout) as spool,
-    ):
-        spool.lock()
-        return asyncio.run(Service(settings, spool, systemd=systemd).run(once=once))
+    return run(settings, once=once)

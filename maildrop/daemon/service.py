@@ -14,6 +14,16 @@ from maildrop.spool.layout import Spool
 from maildrop.systemd import Systemd
 
 
+def run(config: Config, *, once: bool) -> int:
+    """Own the spool and work on it until a signal, or with ``once`` until nothing more can be done now.
+
+    Returns the exit code (sysexits). Raises TryLater if another daemon owns the spool, ConfigurationError, NotPermitted.
+    """
+    with Systemd() as systemd, Spool.open(config.spool, volatile=config.volatile, layout=config.layout) as spool:
+        spool.lock()
+        return asyncio.run(Service(config, spool, systemd=systemd).run(once=once))
+
+
 class Service:
     """One run on a spool that this process has locked."""
 

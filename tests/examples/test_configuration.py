@@ -33,9 +33,9 @@ def document(text: str) -> Document:
     return found
 
 
-def keys(table: BaseModel | type[BaseModel]) -> set[str]:
+def keys(table: Any) -> set[str]:
     """Return the names of a table's keys as a person writes them."""
-    model = table if isinstance(table, type) else type(table)
+    model: type[BaseModel] = table if isinstance(table, type) else type(table)
     return {field.alias or name for name, field in model.model_fields.items()}
 
 
