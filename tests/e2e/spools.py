@@ -52,7 +52,7 @@ class SpoolFolder:
         assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def configure(self, port: int, *, relay: Mapping[str, Any] | None = None, **tables: Mapping[str, Any]) -> None:
+    def configure(self, port: int, *, relay: Mapping[str, Any] | None = None, **tables: Any) -> None:
         """Write the configuration: one relay on loopback, and whatever else the test wants said."""
         document: dict[str, Any] = {
             "spool": {"path": str(self.path), "volatile": True},
@@ -60,7 +60,7 @@ class SpoolFolder:
             "log": {"format": "json"},
         }
         for name, table in tables.items():
-            document[name] = document.get(name, {}) | dict(table)
+            document[name] = document.get(name, {}) | dict(table) if isinstance(table, Mapping) else table
         temporary = self.config.with_suffix(".new")
         temporary.write_bytes(tomli_w.dumps(document).encode())
         temporary.rename(self.config)

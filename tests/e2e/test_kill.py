@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,3 +65,49 @@ def test_killed_twenty_times(
         assert all(doubt.startswith("in doubt: maildropd ended") for doubt in doubts)
         assert last == "delivered 1, deferred 0, rejected 0"
         assert len(doubts) >= accepted[name] - 1
+
+
+THREE_JOBS, THREE_KILLS = 60, 10
+
+
+def test_killed_with_recipients_left_over(
+    spool_factory: Callable[..., SpoolFolder],
+    daemon: Callable[..., Daemon],
+    scripted_server: Callable[..., ScriptedServer],
+    figure: Callable[[str, object], None],
+) -> None:
+    """Split transactions and deferred recipients: each recipient has the mail once, or the job says possibly twice."""
+    seed = random.SystemRandom().randrange(1_000_000)
+    figure("seed", seed)
+    dice = random.Random(seed)
+    server = scripted_server({"RCPT TO:<b-*": ["450 4.2.1 busy"] * THREE_JOBS}, reply_seconds=REPLY_SECONDS / 2)
+    spool = spool_factory(
+        server.port,
+        relay={"connections": CONNECTIONS, "recipients_per_message": 2},
+        intake={"quiet_seconds": 0.2},
+        retry={"schedule": [0.2], "jitter": 0},
+    )
+    names = [f"job-{number:03}" for number in range(THREE_JOBS)]
+    recipients = {name: {f"{who}-{name}@example.org" for who in "abcd"} for name in names}
+    left = list(names)
+    for _ in range(THREE_KILLS):
+        batch, left = left[: THREE_JOBS // THREE_KILLS], left[THREE_JOBS // THREE_KILLS :]
+        running = daemon(spool, traced=False).wait_started()
+        for name in batch:
+            spool.drop(name, to=sorted(recipients[name]))
+        time.sleep(dice.uniform(0, 2 * LONGEST_LIFE_SECONDS))
+        running.kill()
+        assert all(len(states) == 1 for states in spool.where().values())
+    daemon(spool).wait_started()
+    spool.wait_settled(names)
+    doubts = 0
+    for name in names:
+        result = spool.answered(name)
+        got = Counter(path for mail in server.accepted if mail.job == name for path in mail.recipients)
+        assert set(got) == recipients[name]
+        assert {one["status"] for one in result["recipients"]} == {"delivered"}
+        if max(got.values()) > 1:
+            assert result["possible_duplicate"], f"{name}: {got}"
+        doubts += result["possible_duplicate"]
+        assert len({mail.octets for mail in server.accepted if mail.job == name}) == 1
+    figure("killed 10 times, four recipients", f"{doubts} of {THREE_JOBS} jobs flagged")
