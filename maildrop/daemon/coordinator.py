@@ -108,6 +108,7 @@ class Coordinator:
     def take_config(self, config: Config) -> None:
         """Go on with another configuration of the same spool; couriers on their way finish with the old one."""
         old, self.config = self.config, config
+        self.spool.layout = config.layout
         self.fleet.replace(config.relays)
         self._admission.courier = self._new_courier()
         self._admission.settings = config.mailing

@@ -135,8 +135,6 @@ class Dispatch:
                 self.agenda.add(work, front=True)
                 return
         self.let_go(work)
-        if carried.due is not None:
-            self.deferred.add(work.name, carried.due)
 
     def let_go(self, work: Work) -> None:
         """Forget a job that is settled or deferred, or that a later scan shall take up anew."""
@@ -163,6 +161,8 @@ class Dispatch:
                 work.loaded = None
 
     def count(self, carried: Carried) -> None:
-        """Count a job that came to rest."""
+        """Count a job that came to rest, and know when a deferred one is due."""
+        if carried.due is not None:
+            self.deferred.add(carried.name, carried.due)
         if carried.next is Next.SETTLED and carried.outcome is not None:
             self.counts["sent" if carried.outcome is Outcome.SENT else "failed"] += 1
