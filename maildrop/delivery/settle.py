@@ -39,6 +39,7 @@ class Carried:
     next: Next
     outcome: Outcome | None = None
     due: datetime | None = None
+    name: str = ""  # in deferred/, where another job may have had the name
     healthy: bool = False  # the relay took part in a conversation
     failure: SessionFailed | None = None  # the relay could not be used
     broken: bool = False  # this message broke a session before its end
@@ -91,7 +92,7 @@ class Settler:
             attempts=len(account.attempts),
             next_attempt=due.isoformat(timespec="seconds"),
         )
-        return Carried(next=Next.DEFERRED, outcome=Outcome.DEFERRED, due=due, trouble=trouble)
+        return Carried(next=Next.DEFERRED, outcome=Outcome.DEFERRED, due=due, name=job.name, trouble=trouble)
 
     async def expire(self, loaded: Loaded) -> Carried:
         """Fail a job whose time was over before it could be sent, or sent to all."""
