@@ -27,7 +27,7 @@ from maildrop.delivery.courier import Courier
 from maildrop.delivery.settle import Settler
 from maildrop.mail.envelope import named_files
 from maildrop.spool.intake import Intake
-from maildrop.spool.layout import Spool, State
+from maildrop.spool.layout import Spool
 from maildrop.spool.recovery import recover
 from maildrop.systemd import Systemd
 
@@ -52,7 +52,7 @@ class Coordinator:
         self._systemd = systemd
         self._now = now
         self._dice = dice
-        self._commit = Commit(spool.folder(State.SENT))
+        self._commit = Commit()
         self._deferred = Deferred(spool)
         self._pause = Pause()
         self._floor = Pause()  # too little free space: nothing new is claimed
@@ -201,7 +201,7 @@ class Coordinator:
         if room < _LOOK_AHEAD // 2:
             return
         drops = parked < _PARKED_MAX and self._has_room_on_disk(now)
-        for admitted in await self._admission.some(min(room, _BATCH), drops=drops, monotonic=now):
+        async for admitted in self._admission.some(min(room, _BATCH), drops=drops, monotonic=now):
             if admitted.work is not None:
                 self._dispatch.add(admitted.work)
             elif admitted.carried is not None:
@@ -222,7 +222,7 @@ class Coordinator:
 
     def _trouble(self, error: OSError, now: float) -> None:
         """Pause for trouble of this machine; anything else that the spool raises is told alike, and tried again."""
-        self._pause.begin(str(error), now)
+        self._dispatch.rest(error, now)
         self._next_scan = max(self._next_scan, now + 1.0)
 
     def _sleep_until(self) -> float:

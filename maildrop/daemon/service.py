@@ -17,7 +17,7 @@ from maildrop.systemd import Systemd
 def run(config: Config, *, once: bool) -> int:
     """Own the spool and work on it until a signal, or with ``once`` until nothing more can be done now.
 
-    Returns the exit code (sysexits). Raises TryLater if another daemon owns the spool, ConfigurationError, NotPermitted.
+    Returns the exit code (sysexits). Raises TryLater if another daemon owns the spool, or what ``Spool.open`` raises.
     """
     with Systemd() as systemd, Spool.open(config.spool, volatile=config.volatile, layout=config.layout) as spool:
         spool.lock()

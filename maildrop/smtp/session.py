@@ -154,6 +154,7 @@ class Session:
         self._wire.abort()
         self._client.lose("the session was given up here")
         self._alarm.wake()
+        self._alarm.stop()
 
     # The way of one transaction
 

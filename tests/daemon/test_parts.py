@@ -251,7 +251,7 @@ class Intake:
 @pytest.fixture
 def admission(land: Any, spool: Spool) -> Iterator[Callable[..., Admission]]:
     """Make an admission over an intake."""
-    commit = Commit(spool.folder(State.SENT))
+    commit = Commit()
 
     def make(*drops: Drop) -> Admission:
         loaded = land.configure()

@@ -153,7 +153,7 @@ class House:
         self.spool = spool
         self.path = path
         self.now = datetime(2026, 11, 23, 8, tzinfo=UTC)
-        self.commit = Commit(spool.folder(State.SENT))
+        self.commit = Commit()
         self.retry = RetrySettings(jitter=0.0)
         self.transcript = "failed"
         self.relays = {"main": self.relay("main")}

@@ -1,4 +1,4 @@
-"""Many couriers, few waits: what is synced together, and who hears of a failure; by the kernel and by threads."""
+"""Many couriers, few waits: what is synced together, and who hears of a failure."""
 
 from __future__ import annotations
 
@@ -30,15 +30,10 @@ def broken() -> Iterator[int]:
     os.close(writer)
 
 
-@pytest.fixture(params=["kernel", "threads"])
-def commit(request: pytest.FixtureRequest, folder: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commit]:
-    """Make a commit of each kind."""
-    if request.param == "threads":
-        monkeypatch.setattr(commit_module, "open_syncer", lambda _probe: None)
-    made = Commit(folder)
-    if request.param == "kernel" and made._syncer is None:
-        made.close()
-        pytest.skip("this kernel or sandbox has no asynchronous fsync")
+@pytest.fixture
+def commit() -> Iterator[Commit]:
+    """Make a commit and end its thread."""
+    made = Commit()
     yield made
     made.close()
 
@@ -106,10 +101,9 @@ def test_one_sync_for_all_who_ask_in_the_same_turn(
 ) -> None:
     """Each descriptor of a turn is synced once, and who asks after its sync began gets one of his own."""
     synced: list[int] = []
-    monkeypatch.setattr(commit_module, "open_syncer", lambda _probe: None)
     monkeypatch.setattr(commit_module, "sync", synced.append)
     other = os.open(tmp_path, os.O_RDONLY)
-    commit = Commit(folder)
+    commit = Commit()
     run(commit, folder, other, folder)
     run(commit, folder)
     commit.close()
