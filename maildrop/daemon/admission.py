@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,23 +66,28 @@ class Admission:
         known = in_hand.union(self._leftovers)
         self._leftovers += sorted(name for name in self._spool.names(State.ACTIVE) if name not in known)
 
-    async def some(self, limit: int, *, drops: bool, monotonic: float) -> list[Admitted]:
-        """Admit at most ``limit`` jobs, new ones only with ``drops``; raises OSError for local trouble."""
-        admitted: list[Admitted] = []
-        while self._leftovers and len(admitted) < limit:
-            admitted.append(await self._admit(self._leftovers[0]))
+    async def some(self, limit: int, *, drops: bool, monotonic: float) -> AsyncIterator[Admitted]:
+        """Admit at most ``limit`` jobs, new ones only with ``drops``; raises OSError for local trouble.
+
+        Each is handed over before the next one is opened: trouble with one leaves the others in good hands.
+        """
+        room = limit
+        while self._leftovers and room > 0:
+            admitted = await self._admit(self._leftovers[0])
             self._leftovers.popleft()
-        for name in self._deferred.take(self._now(), limit - len(admitted)):
+            room -= 1
+            yield admitted
+        for name in self._deferred.take(self._now(), room):
             resumed = self._resume(name)
             if resumed is not None:
-                admitted.append(await self._admit(resumed))
-        if drops and len(admitted) < limit:
-            for drop in self.intake.take(limit - len(admitted), monotonic, self._now().timestamp()):
+                yield await self._admit(resumed)
+                room -= 1
+        if drops and room > 0:
+            for drop in self.intake.take(room, monotonic, self._now().timestamp()):
                 name_ = self._claim(drop)
                 if name_ is not None:
                     log.job_claimed(job=name_)
-                    admitted.append(await self._admit(name_, overdue=drop.overdue))
-        return admitted
+                    yield await self._admit(name_, overdue=drop.overdue)
 
     def _resume(self, name: str) -> str | None:
         try:

@@ -18,6 +18,7 @@ from maildrop.smtp import SessionFailed
 from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.record import Outcome
 
+_LOW_WATER = 32  # jobs waiting in the agenda below which the coordinator looks for more
 _LATE_SECONDS = 1.0  # for a courier that was told to drop everything
 
 
@@ -89,7 +90,12 @@ class Dispatch:
         """Carry a job; opened again if it was let go while it waited for a held relay."""
         work = turn.work
         if work.loaded is None:
-            carried = await self.admission.reload(work)
+            try:
+                carried = await self.admission.reload(work)
+            except OSError as error:
+                if not is_local_trouble(error):
+                    raise
+                return Carried(next=Next.AGAIN, trouble=error)
             if carried is not None:
                 return carried
         loaded = work.loaded
@@ -112,7 +118,9 @@ class Dispatch:
         else:
             self._take_summary(turn, task.result(), now)
         self.hand_out(now)
-        self._wake()
+        settled = error is None and task.result().next is Next.SETTLED
+        if not settled or self.stopping or self.pause.why or self.agenda.waiting() - self.parked < _LOW_WATER:
+            self._wake()  # else the agenda has enough, and nothing has changed that the coordinator waits for
 
     def _take_summary(self, turn: Turn, carried: Carried, now: float) -> None:
         work, relay = turn.work, turn.relay
@@ -121,7 +129,7 @@ class Dispatch:
         elif carried.healthy:
             self.fleet.heal(relay, now=now)
         if carried.trouble is not None:
-            self.pause.begin(str(carried.trouble), now)
+            self.rest(carried.trouble, now)
         elif carried.next in (Next.SETTLED, Next.DEFERRED):
             self.pause.end()  # something could be written
         self.count(carried)
@@ -129,36 +137,38 @@ class Dispatch:
             work.broken += carried.broken
             work.legs = work.loaded.open_legs
             if all(name in self.fleet.relays for leg in work.legs for name in leg.relays):
-                if relay.hold_state is not None:
-                    work.loaded.job.close()
-                    work.loaded = None
+                if relay.hold_state is not None or carried.trouble is not None:
+                    _release(work)
                 self.agenda.add(work, front=True)
                 return
         self.let_go(work)
 
     def let_go(self, work: Work) -> None:
         """Forget a job that is settled or deferred, or that a later scan shall take up anew."""
-        if work.loaded is not None:
-            work.loaded.job.close()
-            work.loaded = None
+        _release(work)
         self._in_hand.discard(work.name)
+
+    def rest(self, trouble: OSError, now: float) -> None:
+        """Pause for trouble of this machine; what waits lets its descriptors go: they may be what is lacking."""
+        self.pause.begin(str(trouble), now)
+        self.fleet.rest()
+        for work in self.agenda.works():
+            _release(work)
 
     def _stumbled(self, turn: Turn, error: BaseException, now: float) -> None:
         """Note that a job could not even be set aside; it stays in active/, untouched until the next start."""
-        log.job_error(job=turn.work.name, error=f"{type(error).__name__}: {error}")
         if isinstance(error, OSError) and is_local_trouble(error):
-            self.pause.begin(str(error), now)
-        if turn.work.loaded is not None:
-            turn.work.loaded.job.close()
-            turn.work.loaded = None
+            self.rest(error, now)
+            self.let_go(turn.work)  # nobody's fault: a later scan takes it up from active/
+            return
+        log.job_error(job=turn.work.name, error=f"{type(error).__name__}: {error}")
+        _release(turn.work)
 
     def _hold(self, relay: Relay, failure: SessionFailed, now: float) -> None:
         """Hold the relay; jobs that wait for it alone let their descriptors go."""
         self.fleet.hold(relay, failure, now=now, waiting=self.agenda.waiting(relay.name) + 1)
         for work in self.agenda.parked_works(self.fleet.relays):
-            if work.loaded is not None:
-                work.loaded.job.close()
-                work.loaded = None
+            _release(work)
 
     def count(self, carried: Carried) -> None:
         """Count a job that came to rest, and know when a deferred one is due."""
@@ -166,3 +176,10 @@ class Dispatch:
             self.deferred.add(carried.name, carried.due)
         if carried.next is Next.SETTLED and carried.outcome is not None:
             self.counts["sent" if carried.outcome is Outcome.SENT else "failed"] += 1
+
+
+def _release(work: Work) -> None:
+    """Let the descriptors of a waiting job go; it is opened and read again when its turn comes."""
+    if work.loaded is not None:
+        work.loaded.job.close()
+        work.loaded = None

@@ -66,10 +66,14 @@ class Fleet:
         """Let the sessions of one relay go whose time is over; it may be one that the configuration has no more."""
         self._part(relay.take_parting(now) if self.relays.get(relay.name) is relay else relay.drain())
 
-    async def farewell(self) -> None:
-        """Say QUIT on every session, but wait for no answer that does not come at once."""
+    def rest(self) -> None:
+        """Let every session go that nobody uses."""
         for relay in self.relays.values():
             self._part(relay.drain())
+
+    async def farewell(self) -> None:
+        """Say QUIT on every session, but wait for no answer that does not come at once."""
+        self.rest()
         if self._parting:
             await asyncio.wait(self._parting, timeout=_PARTING_SECONDS)
 

@@ -22,6 +22,8 @@ class Pause:
         if not self.why:
             log.daemon_paused(why=why, hint=_HINT)
         self.why = why
+        if now < self._until:
+            return  # the same trouble, met by several couriers at once, is not trouble that lasts
         self._until = now + _SECONDS[min(self._times, len(_SECONDS) - 1)]
         self._times += 1
 

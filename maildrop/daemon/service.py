@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 
 from maildrop import __version__, log
@@ -13,15 +14,26 @@ from maildrop.errors import ConfigurationError
 from maildrop.spool.layout import Spool
 from maildrop.systemd import Systemd
 
+_DESCRIPTORS = 65536  # a thousand sessions, each with a job of a hundred files on its way, do not need more at once
+
 
 def run(config: Config, *, once: bool) -> int:
     """Own the spool and work on it until a signal, or with ``once`` until nothing more can be done now.
 
     Returns the exit code (sysexits). Raises TryLater if another daemon owns the spool, or what ``Spool.open`` raises.
     """
+    _raise_descriptor_limit()
     with Systemd() as systemd, Spool.open(config.spool, volatile=config.volatile, layout=config.layout) as spool:
         spool.lock()
         return asyncio.run(Service(config, spool, systemd=systemd).run(once=once))
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may have: the usual soft limit is for programs that use select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Service:

@@ -94,6 +94,11 @@ class Agenda:
         """Return how many jobs wait only for held relays."""
         return sum(len(waiting) for line, waiting in self._lines.items() if _is_parked(line, relays))
 
+    def works(self) -> Iterator[Work]:
+        """Yield every waiting job, in no order."""
+        for waiting in self._lines.values():
+            yield from (work for _, work in waiting)
+
     def parked_works(self, relays: Mapping[str, Relay]) -> Iterator[Work]:
         """Yield the jobs that wait only for held relays."""
         for line, waiting in self._lines.items():

@@ -112,7 +112,9 @@ def _read_envelope(folder: JobFolder, limits: Limits) -> bytes:
         what = f"has {source.size} octets; at most {limits.envelope_octets} are read"
         hint = "long texts belong into body.txt, many recipients into several jobs"
         raise InvalidJob(ENVELOPE, [Problem(where=ENVELOPE, what=what, hint=hint)])
-    return source.read()
+    octets = source.read()
+    source.close()  # many jobs may wait for their turn: each holds as few descriptors as it can
+    return octets
 
 
 def route_of(name: str, delivery: Delivery, settings: MailingSettings) -> tuple[Leg, ...]:

@@ -270,7 +270,11 @@ def admission(land: Any, spool: Spool) -> Iterator[Callable[..., Admission]]:
 
 def some(admission: Admission, limit: int = 9, *, drops: bool = True) -> list[Any]:
     """Admit some jobs; close those that were opened."""
-    admitted = asyncio.run(admission.some(limit, drops=drops, monotonic=0.0))
+
+    async def collect() -> list[Any]:
+        return [one async for one in admission.some(limit, drops=drops, monotonic=0.0)]
+
+    admitted = asyncio.run(collect())
     for one in admitted:
         if one.work is not None and one.work.loaded is not None:
             one.work.loaded.job.close()

@@ -123,13 +123,13 @@ def test_routes(spool_factory: Make, daemon: Start, scripted_server: Serve) -> N
 def test_few_descriptors(spool_factory: Make, daemon: Start, scripted_server: Serve) -> None:
     """Out of descriptors it pauses, says so, blames no job, and gets all of them sent."""
     server = scripted_server(reply_seconds=0.01)
-    spool = spool_factory(server.port, relay={"connections": 30})
-    names = [f"job-{number:03}" for number in range(150)]
-    running = daemon(spool, prefix=("prlimit", "--nofile=48")).wait_started()
+    spool = spool_factory(server.port, relay={"connections": 20})
+    names = [f"job-{number:03}" for number in range(100)]
+    running = daemon(spool, prefix=("prlimit", "--nofile=56")).wait_started()
     for name in names:
         spool.drop(name)
     spool.wait_settled(names)
-    assert running.found("daemon.paused")
+    assert "Too many open files" in running.found("daemon.paused")[0]["why"]
     assert spool.names("failed") == spool.names("deferred") == set()
     assert server.jobs() == dict.fromkeys(names, 1)
     for name in names:
@@ -184,3 +184,15 @@ def test_job_that_is_written_to_after_the_claim(spool_factory: Make, daemon: Sta
         spool.wait_settled(["busy"], "failed")
     assert "changed" in spool.result("busy", "failed")["reason"]
     assert server.accepted == []
+
+
+def test_soft_limit_of_descriptors(spool_factory: Make, daemon: Start, scripted_server: Serve) -> None:
+    """The usual soft limit does not count: the daemon takes what the hard limit allows."""
+    server = scripted_server()
+    spool = spool_factory(server.port, relay={"connections": 20})
+    names = [f"job-{number:03}" for number in range(100)]
+    running = daemon(spool, prefix=("prlimit", "--nofile=48:4096")).wait_started()
+    for name in names:
+        spool.drop(name)
+    spool.wait_settled(names)
+    assert running.found("daemon.paused") == []
