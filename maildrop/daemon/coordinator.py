@@ -159,8 +159,9 @@ class Coordinator:
             self._tell(loop.time())
             if once and self._is_idle(now):
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, self._sleep_until() - loop.time()))
+            timer = loop.call_at(self._sleep_until(), self._wake.set)
+            await self._wake.wait()
+            timer.cancel()
             self._wake.clear()
 
     def _tell(self, now: float) -> None:
