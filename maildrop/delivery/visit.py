@@ -22,7 +22,7 @@ from maildrop.delivery.load import Loaded
 from maildrop.delivery.outcome import Judgement, Scope, Verdict, judge
 from maildrop.delivery.relay import Relay
 from maildrop.delivery.route import Leg
-from maildrop.errors import MaildropError
+from maildrop.errors import MaildropError, printable
 from maildrop.mail.envelope import Partial
 from maildrop.mail.message import Message, Need
 from maildrop.smtp import Reply, Session, Stage, Transaction, TransactionResult
@@ -163,8 +163,7 @@ class Visit:
         account = self.account
         digest = self._digest()
         if account.digest not in (None, digest):
-            what = "the message is no longer the one of the first attempt; a file of the job was changed"
-            raise MessageChanged("job", what, hint="drop it again as a new job, if both mails are wanted")
+            raise self._changed()
         account.digest = digest
         assumed = judge(replace(result, end=_YES), asked)
         future = account.assuming_accepted(result.accepted, assumed.verdicts, relay=self.relay.name)
@@ -173,6 +172,14 @@ class Visit:
         self._target = None if outcome is Outcome.DEFERRED else home_of(outcome)
         self.prepared = True
         return self.loaded.job.prepare(future.result(outcome, finished=self.now()), completing=self._target is not None)
+
+    def _changed(self) -> MessageChanged:
+        """Say which file is no longer what it was when the first attempt was made."""
+        first = self.account.attempts[0].started if self.account.attempts else self.account.claimed
+        names = self.loaded.job.folder.changed_since(first.timestamp())
+        which = ", ".join(map(printable, names)) or "a file of the job"
+        what = f"the message is no longer the one of the first attempt: {which} was changed"
+        return MessageChanged("job", what, hint="drop it again as a new job, if both mails are wanted")
 
     async def _make_durable(self) -> None:
         """Sync what ``record`` renamed, add the reply's words. From the rename on nothing may undo the acceptance."""

@@ -10,6 +10,7 @@ It refuses to know what the files mean. A file that may not be used raises FileR
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -174,6 +175,19 @@ class JobFolder:
         rather than forgotten. Raises FileRefused for more than ``limit`` entries, or a folder that can't be read.
         """
         return tuple(sorted(list_files(self.descriptor, limit=limit, is_left_out=_is_own)))
+
+    def changed_since(self, moment: float) -> tuple[str, ...]:
+        """Return the files whose content or rights were changed after ``moment`` (seconds since 1970).
+
+        By ctime, which no producer can set back. A file that is gone since can't be named.
+        """
+        found: list[str] = []
+        for name in self.walk():
+            with contextlib.suppress(OSError):
+                status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+                if status.st_ctime > moment:
+                    found.append(name)
+        return tuple(found)
 
     def close(self) -> None:
         """Close the folder and every file opened in it; a second time does nothing."""

@@ -426,7 +426,9 @@ def test_a_file_that_changes_on_the_way_stops_the_dot(house: Any, session: Any, 
     assert second.received == []
     assert second.parted == "abort"
     assert house.where() == "failed"
-    assert "no longer the one of the first attempt" in house.result().reason
+    reason = house.result().reason
+    assert "the message is no longer the one of the first attempt: " in reason
+    assert "body.txt" in reason
 
 
 def test_an_attachment_that_grows_while_it_is_sent_stops_the_dot(house: Any, session: Any) -> None:
