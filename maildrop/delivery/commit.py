@@ -1,9 +1,9 @@
 """Making records durable beside the loop: many couriers, few waits.
 
 Couriers hand in descriptors and wait. A thread syncs them in batches, each descriptor once, whoever asked; the loop
-goes on meanwhile, and what comes in forms the next batch. So a slow disk costs one wait a batch instead of one a job, and
-what a power cut can undo stays bounded by the number of sessions: a courier whose record is not durable yet begins
-nothing new.
+goes on meanwhile, and what comes in forms the next batch. So a slow disk costs one wait a batch instead of one a job,
+and what a power cut can undo stays bounded by the number of sessions: a courier whose record is not durable yet
+begins nothing new.
 """
 
 from __future__ import annotations
