@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic import TypeAdapter as Adapter
@@ -37,8 +38,10 @@ __all__ = [
     "TomlError",
     "ValidationError",
     "ValidationInfo",
+    "WithJsonSchema",
     "field_validator",
     "invalid",
+    "number_or_text",
     "problems_of",
     "read_toml",
     "toml_string",
@@ -118,13 +121,25 @@ def _seconds(value: object) -> object:
     return float(value)
 
 
+def number_or_text(pattern: str, **limits: float) -> WithJsonSchema:
+    """Tell editors that a key takes a number within the limits, or text of this pattern."""
+    text = {"type": "string", "pattern": rf"^\s*{pattern}\s*$"}
+    return WithJsonSchema({"anyOf": [{"type": "number", **limits}, text]})
+
+
 def _bounded(seconds: float) -> float:
     if seconds > _LONGEST_DAYS * 86400.0:
         raise invalid(f"is too long; at most {_LONGEST_DAYS} days are possible")
     return seconds
 
 
-Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False), AfterValidator(_bounded)]
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    Field(ge=0, allow_inf_nan=False),
+    AfterValidator(_bounded),
+    number_or_text(_DURATION.pattern, minimum=0),
+]
 """Seconds, written as a number or as text with a unit."""
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 import click
 
 from maildrop import __version__
-from maildrop.errors import MaildropError, did_you_mean
+from maildrop.errors import MaildropError, did_you_mean, printable
 
 _COMMANDS = {  # command: the module that has it, and what it does
     "init": ("founding", "Make a spool and a starter configuration."),
@@ -85,11 +85,11 @@ def main() -> None:
         sys.stderr.close()  # the reader went away: nothing more to say
         code = 0
     except PermissionError as error:
-        click.echo(f"maildropd: {error.filename}: {error.strerror}; run it as root or as the daemon's user", err=True)
+        where = printable(str(error.filename or "system"))
+        click.echo(f"maildropd: {where}: {error.strerror}; run it as root or as the daemon's user", err=True)
         code = 77
     except OSError as error:
-        click.echo(
-            f"maildropd: {error.filename or 'system'}: {error.strerror or error}; see 'dmesg' and 'df'", err=True
-        )
+        where = printable(str(error.filename or "system"))
+        click.echo(f"maildropd: {where}: {error.strerror or error}; see 'dmesg' and 'df'", err=True)
         code = 75
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import IO
 
 import click
 
 from maildrop import config
 from maildrop.cli.common import config_file, with_config
 from maildrop.delivery.mailing import Mailing, MailingSettings, Origin, read_mailing, route_of
-from maildrop.errors import ConfigurationError, InvalidJob, UsageError, printable
+from maildrop.errors import CannotCreate, ConfigurationError, InvalidJob, UsageError, printable
 from maildrop.mail.message import Message
-from maildrop.spool.files import JobFolder
-from maildrop.spool.layout import Spool
+from maildrop.spool.files import RESULT, JobFolder
+from maildrop.spool.layout import Spool, State
 from maildrop.spool.lookup import find
 from maildrop.spool.readiness import FINISHED_MESSAGE
+from maildrop.spool.record import RecordError, Result
+from maildrop.spool.record import load as load_result
+
+_MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 
 
 @click.command("lint", epilog="Example: maildropd lint ./invoice-4711 letter.eml")
@@ -32,7 +38,9 @@ def lint_command(jobs: tuple[str, ...], config_path: str | None) -> int:
     for text in jobs:
         try:
             with _opened(text, config_path) as (folder, message_name):
-                mailing = read_mailing(folder, settings, origin=_origin(None, None), message_name=message_name)
+                mailing = read_mailing(
+                    folder, settings, origin=_origin(None, None, _recorded(folder)), message_name=message_name
+                )
                 message = mailing.compose()
                 if settings.relays:
                     route_of(text, mailing.delivery, settings)
@@ -61,9 +69,10 @@ def render_command(
     """
     settings = _settings(config_path)
     with _opened(job, config_path) as (folder, message_name):
-        mailing = read_mailing(folder, settings, origin=_origin(message_id, date), message_name=message_name)
+        origin = _origin(message_id, date, _recorded(folder))
+        mailing = read_mailing(folder, settings, origin=origin, message_name=message_name)
         message = mailing.compose()
-        with click.open_file(output or "-", "wb") as file:
+        with _opened_for_writing(output) as file:
             for chunk in message.chunks():
                 file.write(chunk)
     click.echo(_summary(mailing, message), err=True)
@@ -85,8 +94,30 @@ def _summary(mailing: Mailing, message: Message) -> str:
     )
 
 
-def _origin(message_id: str | None, date: str | None) -> Origin:
+def _recorded(folder: JobFolder) -> Result | None:
+    """Return the record of earlier attempts, whose identity the message keeps."""
+    octets = folder.read_own(RESULT)
+    try:
+        return None if octets is None else load_result(octets)
+    except RecordError:
+        return None  # not ours, or torn: as if there were none
+
+
+@contextmanager
+def _opened_for_writing(output: str | None) -> Iterator[IO[bytes]]:
+    try:
+        file = click.open_file(output or "-", "wb")
+    except OSError as error:
+        raise CannotCreate(printable(output or "-"), error.strerror or str(error), hint="name another file") from None
+    with file:
+        yield file
+
+
+def _origin(message_id: str | None, date: str | None, recorded: Result | None) -> Origin:
+    """Return the identity: as the options say, else as recorded, else a new one."""
     first = datetime.now(UTC)
+    if recorded is not None:
+        first, message_id = recorded.claimed, message_id or recorded.message_id
     if date is not None:
         try:
             first = datetime.fromisoformat(date)
@@ -96,6 +127,9 @@ def _origin(message_id: str | None, date: str | None) -> Origin:
             first = first.astimezone()
     if message_id is not None:
         message_id = f"<{message_id.strip('<>')}>"
+        if not _MESSAGE_ID.fullmatch(message_id):
+            hint = "write it like '4711@example.com'"
+            raise UsageError("--message-id", f"'{printable(message_id)}' is not a Message-ID", hint=hint)
     return Origin(first=first, token=secrets.token_hex(16), message_id=message_id)
 
 
@@ -117,7 +151,9 @@ def _opened(text: str, config_path: str | None) -> Iterator[tuple[JobFolder, str
 
 
 def _path(text: str, config_path: str | None) -> str:
-    if "/" in text or os.path.exists(text):
+    """Return where the job lies: a path, or in the spool by NAME or STATE/NAME."""
+    first, slash, _ = text.partition("/")
+    if os.path.exists(text) or (slash and first not in set(State)):
         return text
     try:
         document = config.read(config_file(config_path))

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from maildrop.cli.common import open_spool, print_json, with_config
-from maildrop.errors import MaildropError, UsageError
-from maildrop.spool.byhand import retry
+from maildrop.errors import MaildropError, UsageError, printable
+from maildrop.spool.byhand import check_retry, retry
 from maildrop.spool.layout import State
 from maildrop.spool.lookup import Place, find
 from maildrop.status import view
@@ -157,10 +157,12 @@ def retry_command(jobs: tuple[str, ...], config_path: str | None, *, every: bool
                       for name in spool.names(state)]  # fmt: skip
         for place in places:
             try:
+                if dry_run:
+                    check_retry(spool, place)
                 name = place.name if dry_run else retry(spool, place, now=datetime.now(UTC))
             except MaildropError as error:
                 click.echo(f"maildropd: {error}", err=True)
                 code = error.exit_code
             else:
-                click.echo(f"{name}: {'would be' if dry_run else 'will be'} sent again")
+                click.echo(f"{printable(name)}: {'would be' if dry_run else 'will be'} sent again")
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import sys
@@ -20,7 +21,7 @@ from maildrop.mail.envelope import parse_envelope
 from maildrop.schema import toml_string
 from maildrop.spool.drop import Dropped, Piece, drop
 from maildrop.spool.layout import State
-from maildrop.spool.readiness import ENVELOPE
+from maildrop.spool.readiness import ENVELOPE, is_ignored
 from maildrop.spool.record import Outcome, RecordError
 from maildrop.spool.record import load as load_result
 
@@ -65,24 +66,27 @@ def submit_command(config_path: str | None, name: str | None, wait: str | None, 
         dropped = drop(loaded.spool, _job_name(name), [Piece(name=ENVELOPE, content=envelope), *pieces])
     try:
         click.echo(printable(dropped.name))
-        return 0 if seconds is None else _wait_for(dropped, seconds)
+        return 0 if seconds is None else _wait_for(dropped, seconds, os.path.realpath(loaded.spool))
     finally:
         os.close(dropped.folder)
 
 
 def _wait_seconds(wait: str | None) -> float | None:
     try:
-        return None if wait is None else float(wait)
+        seconds = None if wait is None else float(wait)
     except ValueError:
-        raise UsageError("--wait", f"'{wait}' is not a number of seconds", hint="for example --wait 30") from None
+        seconds = math.nan
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise UsageError("--wait", f"'{wait}' is not a number of seconds", hint="for example --wait 30")
+    return seconds
 
 
 def _job_name(name: str | None) -> str:
     if name is None:
         return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(3)}"
-    if "/" in name or name.startswith(".") or not name or len(os.fsencode(name)) > 200 or not name.isprintable():
+    if "/" in name or not name or len(os.fsencode(name)) > 200 or not name.isprintable() or is_ignored(name):
         what = f"'{printable(name)}' can't be a job's name"
-        raise UsageError("--name", what, hint="use letters, digits, '-', '_' and '.', not a leading '.'")
+        raise UsageError("--name", what, hint="use letters, digits, '-' and '_', nothing like '.x' or 'x.tmp'")
     return name
 
 
@@ -121,7 +125,9 @@ def _envelope(options: dict[str, Any]) -> bytes:
     texts |= {key: ", ".join(options[key]) or None for key in ("to", "cc", "bcc")}
     lines += [f"{key} = {toml_string(text)}" for key, text in texts.items() if text is not None]
     for setting in options["settings"]:
-        key, _, value = setting.partition("=")
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError("--set", f"'{printable(setting)}' is not KEY=VALUE", hint="write it like priority=3")
         lines.append(f"{key.strip()} = {_toml_value(value)}")
     fields: dict[str, list[str]] = {}
     for header in options["header"]:
@@ -145,11 +151,11 @@ def _toml_value(text: str) -> str:
     return text
 
 
-def _wait_for(dropped: Dropped, seconds: float) -> int:
+def _wait_for(dropped: Dropped, seconds: float, spool: str) -> int:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         path, octets = dropped.whereabouts()
-        state = next((state for state in (State.SENT, State.FAILED) if f"/{state}/" in path), None)
+        state = next((state for state in (State.SENT, State.FAILED) if path.startswith(f"{spool}/{state}/")), None)
         if octets is not None and state is not None:
             with contextlib.suppress(RecordError):
                 result = load_result(octets)

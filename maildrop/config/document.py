@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.envelope import InDoubt, Partial
 from maildrop.mail.pickup import Dialect
-from maildrop.schema import BeforeValidator, Duration, Field, Model, invalid
+from maildrop.schema import BeforeValidator, Duration, Field, Model, WithJsonSchema, invalid, number_or_text
 from maildrop.smtp import Security
 from maildrop.spool.intake import Mode
 from maildrop.spool.layout import Settling
@@ -82,9 +82,12 @@ Path = Annotated[str, BeforeValidator(_path)]
 AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
 HostName = Annotated[str, BeforeValidator(_name)]
 Wait = Annotated[Duration, Field(gt=0)]  # without a pause a deferred job would keep a relay busy for nothing
-Octets = Annotated[int, BeforeValidator(_octets), Field(ge=1)]
-Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, lt=1)]
-Texts = Annotated[list[str], BeforeValidator(_texts)]
+Octets = Annotated[int, BeforeValidator(_octets), Field(ge=1), number_or_text("[0-9]+ *[KMG]iB", minimum=1)]
+Fraction = Annotated[
+    float, BeforeValidator(_fraction), Field(ge=0, lt=1), number_or_text(r"[0-9]+(\.[0-9]+)?%", minimum=0)
+]
+_LIST: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema({"anyOf": [{"type": "string"}, _LIST]})]
 Loose = Field(strict=False)  # enumerations are written as text
 
 

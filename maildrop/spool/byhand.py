@@ -6,6 +6,8 @@ Each order is a record and one rename, like every other transition; the daemon n
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,16 +25,7 @@ def retry(spool: Spool, place: Place, *, now: datetime) -> str:
     A running daemon finds it there at its next scan, another one at its start. Durable on return. Raises UsageError if
     there is nothing to try again, NotPermitted, and RecordError if its result can't be read.
     """
-    if place.state not in (State.FAILED, State.DEFERRED):
-        what = f"is {place.state}; only failed and deferred jobs can be tried again"
-        raise UsageError(str(place), what, hint="maildropd list failed deferred")
-    if os.geteuid() not in (0, spool.daemon):  # a producer could write the record of its own job, and move nothing
-        raise NotPermitted(str(place), "only root or the daemon's user can do that", hint="run it as one of them")
-    with Job.open(spool, place.state, place.name) as job:
-        result = job.read_result()
-        if result is None:
-            hint = f"drop it again: mv it to {spool.path}/{State.INCOMING}"
-            raise UsageError(str(place), "has no result, so what was delivered is unknown", hint=hint)
+    with _to_retry(spool, place) as (job, result):
         due = due_again(result, now=now)
         if job.state is State.DEFERRED:
             job.note(due)
@@ -44,6 +37,32 @@ def retry(spool: Spool, place: Place, *, now: datetime) -> str:
             return job.name
         durable.sync_directory(spool.folder(State.ACTIVE))
         return name
+
+
+def check_retry(spool: Spool, place: Place) -> None:
+    """Raise what ``retry`` would raise, and change nothing."""
+    with _to_retry(spool, place):
+        return
+
+
+@contextmanager
+def _to_retry(spool: Spool, place: Place) -> Iterator[tuple[Job, Result]]:
+    """Open a job that can be tried again, with its record."""
+    if place.state not in (State.FAILED, State.DEFERRED):
+        what = f"is {place.state}; only failed and deferred jobs can be tried again"
+        raise UsageError(str(place), what, hint="maildropd list failed deferred")
+    if os.geteuid() not in (0, spool.daemon):  # a producer could write the record of its own job, and move nothing
+        raise NotPermitted(str(place), "only root or the daemon's user can do that", hint="run it as one of them")
+    try:
+        opened = Job.open(spool, place.state, place.name)
+    except FileNotFoundError:
+        raise UsageError(str(place), "is not there any more; perhaps it was due", hint="maildropd list") from None
+    with opened as job:
+        result = job.read_result()
+        if result is None:
+            hint = f"drop it again: mv it to {spool.path}/{State.INCOMING}"
+            raise UsageError(str(place), "has no result, so what was delivered is unknown", hint=hint)
+        yield job, result
 
 
 def due_again(result: Result, *, now: datetime) -> Result:

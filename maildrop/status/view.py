@@ -6,6 +6,7 @@ Everything here is plain data, ready for JSON: times are ISO 8601 in UTC, absent
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -97,6 +98,10 @@ def row(name: str, state: State, result: Result | Problem | None) -> dict[str, A
     }
 
 
+_NOTHING: dict[str, Any] = {  # what ``as_data`` says of a job without a result: the same keys
+    **dict.fromkeys(("outcome", "reason", "message_id", "size", "digest", "claimed", "finished", "next_attempt")),
+    "possible_duplicate": False, "recipients": [], "attempts": [], "problems": [], "meta": {},
+}  # fmt: skip
 _NO_RESULT = {State.INCOMING: "not claimed yet", State.ACTIVE: "claimed, nothing recorded yet"}
 _LOST_RESULT = "it has no result.toml, or one that is not maildropd's"
 
@@ -104,9 +109,10 @@ _LOST_RESULT = "it has no result.toml, or one that is not maildropd's"
 def whole(spool: Spool, place: Place) -> dict[str, Any]:
     """Return one job in full: its result's fields, its state, path and files. Raises FileNotFoundError."""
     result = _read(spool, place)
-    described: dict[str, Any] = row(place.name, place.state, result)
-    if isinstance(result, Result):
-        described |= as_data(result)
+    short = row(place.name, place.state, result)
+    described: dict[str, Any] = (
+        as_data(result) if isinstance(result, Result) else {**_NOTHING, "reason": short["reason"]}
+    )
     described |= {
         "job": printable(place.name.rpartition("/")[2]),
         "state": place.state.value,
@@ -145,6 +151,7 @@ def as_data(result: Result) -> dict[str, Any]:
         "reason": result.reason,
         "message_id": result.message_id,
         "size": result.size,
+        "digest": result.digest,
         "claimed": stamp(result.claimed),
         "finished": stamp(result.finished),
         "possible_duplicate": result.possible_duplicate,
@@ -163,8 +170,10 @@ def _plain(value: object, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and value.tzinfo is not None:
         return stamp(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # TOML has it, JSON has not
     if isinstance(value, Mapping):
         return {str(key): _jsonable(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
