@@ -23,6 +23,7 @@ import tomli_w
 from maildrop.errors import MaildropError, Problem, printable
 
 _END = b"# end of record\n"
+_OPEN = b"# the relay's answer:\n"  # ends a prepared record, to which ``dump_answer`` is appended
 _TO_ESCAPE = re.compile(r'[\x00-\x1f\x7f"\\]')
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
@@ -196,7 +197,10 @@ def dump(result: Result) -> bytes:
     if result.meta:
         parts += ("\n", tomli_w.dumps({"meta": result.meta}))
     _add_rows(parts, "recipients", result.recipients, _RECIPIENT)  # last, so that ``dump_answer`` can follow
-    return _encoded("".join(parts))
+    prepared = any(
+        one.status is Status.DELIVERED and one.code is None and one.text is None for one in result.recipients[-1:]
+    )
+    return _encoded("".join(parts)) + (_OPEN if prepared else _END)
 
 
 def dump_answer(result: Result) -> bytes | None:
@@ -206,7 +210,7 @@ def dump_answer(result: Result) -> bytes | None:
     """
     if len(result.recipients) != 1 or result.recipients[0].code is None:
         return None
-    return _encoded(_written(result.recipients[0], _ANSWER))
+    return _encoded(_written(result.recipients[0], _ANSWER)) + _END
 
 
 def _add_rows(parts: list[str], name: str, rows: Iterable[object], shape: _Shape) -> None:
@@ -217,7 +221,7 @@ def _add_rows(parts: list[str], name: str, rows: Iterable[object], shape: _Shape
 def _encoded(text: str) -> bytes:
     if not text.isascii():
         text = _UNPRINTABLE.sub(_toml_escape, text)
-    return text.encode() + _END
+    return text.encode()
 
 
 def _written(row: object, shape: _Shape) -> str:
@@ -239,8 +243,8 @@ def _toml_escape(match: re.Match[str]) -> str:
 
 def load(octets: bytes) -> Result:
     """Read a record; raises RecordError for anything torn or foreign, nothing else. Unknown keys are passed over."""
-    if not octets.endswith((_END, _END[:-1])):
-        octets, mark, _ = octets.rpartition(_END)  # an answer that was cut off while it was appended
+    if not octets.endswith((_END, _END[:-1], _OPEN)):
+        octets, mark, _ = octets.rpartition(_OPEN)  # an answer that was cut off while it was appended
         if not mark:
             raise RecordError("result.toml", "is torn: its last line is missing")
     try:
