@@ -169,6 +169,10 @@ class Admission:
             return await self.read(work, job)
         except InvalidJob as invalid:
             return await self.courier.settler.refuse(job, invalid, claimed=work.claimed)
+        except Exception as error:
+            if isinstance(error, OSError) and is_local_trouble(error):
+                raise
+            return await self.courier.settler.stumble(job, error, claimed=work.claimed)
         finally:
             if work.loaded is None:
                 job.close()

@@ -101,7 +101,9 @@ class Dispatch:
         loaded = work.loaded
         if loaded is None:
             return Carried(next=Next.SETTLED)
-        leg = next((leg for leg in loaded.open_legs if leg.relays == turn.leg.relays), turn.leg)
+        leg = next((leg for leg in loaded.open_legs if leg.relays == turn.leg.relays), None)
+        if leg is None:  # the job reads otherwise than before it waited
+            return Carried(next=Next.AGAIN)
         return await self.admission.courier.carry(loaded, leg, turn.relay, broken=work.broken)
 
     def _carried(self, task: asyncio.Task[Carried]) -> None:

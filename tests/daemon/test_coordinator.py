@@ -15,6 +15,7 @@ import pytest
 from maildrop import config
 from maildrop.daemon import coordinator as coordinator_module
 from maildrop.daemon.coordinator import Coordinator
+from maildrop.delivery.load import load as load_job
 from maildrop.smtp.steps import Fault
 from maildrop.spool import durable
 from maildrop.spool.job import Job
@@ -509,3 +510,81 @@ def test_nothing_of_asyncio_is_left_behind(land: Any) -> None:
 
     land.serve(lambda one: one.counts["sent"] == 1)
     assert asyncio.run(after()) == 0
+
+
+# What happens to a job while it waits for a held relay
+
+
+@pytest.fixture
+def parked(land: Any, down: Down) -> Callable[[Callable[[], None]], None]:
+    """Return a function that lets a job wait for a held relay, changes something, and lets the relay come back."""
+
+    def run(change: Callable[[], None]) -> None:
+        land.relays["main"].down = down()
+        land.drop("job", to=("a@x.example",))
+
+        def back(one: Coordinator) -> bool:
+            hold = one.fleet.relays["main"].hold_state
+            if hold is not None and not one.on_the_wire and one._dispatch.parked and land.relays["main"].down:
+                change()
+                land.relays["main"].down = None
+                hold.until = 0.0
+                one._wake.set()
+            return one.counts.total() == 1 or not any((land.path / "active").glob("[!.]*"))
+
+        land.serve(back)
+
+    return run
+
+
+def test_a_job_that_becomes_invalid_while_it_waits(land: Any, parked: Any) -> None:
+    """A job is read anew after a long wait, and judged as it is then."""
+    parked(lambda: (land.path / "active" / "job" / "envelope.toml").write_text("x = 1\n", "utf-8"))
+    assert land.result().outcome is Outcome.INVALID
+
+
+def test_a_record_that_is_torn_while_the_job_waits(land: Any, parked: Any) -> None:
+    """A job that can't be read any more after a long wait is set aside with the reason."""
+    parked(lambda: (land.path / "active" / "job" / "result.toml").write_bytes(b"torn"))
+    assert land.where() == "failed"
+    assert "maildropd stumbled" in land.result().reason
+
+
+def test_a_job_that_is_taken_away_while_it_waits(land: Any, parked: Any) -> None:
+    """A job that a person moves out of active is nobody's any more."""
+    parked(lambda: (land.path / "active" / "job").rename(land.path / "held" / "job"))
+    assert land.where() == "held"
+    assert land.relays["main"].taken == []
+
+
+def test_recipients_that_change_while_the_job_waits(land: Any, parked: Any, fake_relay: Any) -> None:
+    """The mail goes to whom the envelope names when it is sent, never to a list from before."""
+    land.relays["other"] = fake_relay(name="other")
+    land.extra = ROUTES
+    envelope = land.path / "active" / "job" / "envelope.toml"
+
+    def change() -> None:
+        envelope.write_text('from = "me@example.com"\nto = "c@y.example"\n', "utf-8")
+
+    parked(change)
+    assert (land.relays["main"].taken, land.relays["other"].taken) == ([], [("c@y.example",)])
+    assert land.where() == "sent"
+
+
+def test_an_io_error_while_a_waiting_job_is_read(land: Any, parked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trouble of this machine while a waiting job is read again blames no job; it is sent when that is over."""
+    real, failures = load_job, [1]
+    monkeypatch.setattr("maildrop.daemon.pause._SECONDS", (0.001,))
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        if not land.relays["main"].down and failures:
+            failures.pop()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments, **options)
+
+    def change() -> None:
+        monkeypatch.setattr("maildrop.daemon.admission.load", load)
+
+    monkeypatch.setattr(Coordinator, "_tell", lambda one, _now: setattr(one, "_next_scan", 0.0))
+    parked(change)
+    assert (land.where(), failures) == ("sent", [])

@@ -1,0 +1,94 @@
+"""One picture of spool and relays: plain data, whatever lies in the folders."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from maildrop.delivery.relay import Relay, RelaySettings
+from maildrop.smtp import Security, SessionFailed, Stage
+from maildrop.smtp.steps import Fault
+from maildrop.spool.job import Job
+from maildrop.spool.layout import Spool, State, init
+from maildrop.spool.lookup import Place
+from maildrop.status import view
+
+NOW = datetime(2026, 11, 23, 8, 0, 0, 123456, UTC)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    """Make and open a spool."""
+    init(str(tmp_path / "spool"), user=getpass.getuser())
+    with Spool.open(str(tmp_path / "spool"), volatile=True) as opened:
+        yield opened
+
+
+def relay(name: str) -> Relay:
+    """Make a relay."""
+    return Relay(RelaySettings(name=name, host="h", port=25, security=Security.NONE, hostname="me"))
+
+
+def test_relays_now() -> None:
+    """A healthy relay has no why and no until; a held one has both, on the wall clock."""
+    healthy, held = relay("a"), relay("b")
+    healthy.busy = 2
+    held.hold(SessionFailed("b", Fault(stage=Stage.CONNECT, what="refused")), now=1000.0)
+    assert view.relays_now([healthy, held], loop_now=1000.5, now=NOW) == [
+        {"name": "a", "state": "healthy", "why": None, "until": None, "sessions": 2},
+        {"name": "b", "state": "held", "why": "connect: refused", "until": "2026-11-23T08:00:00.623Z", "sessions": 0},
+    ]
+    (late,) = view.relays_now([held], loop_now=2000.0, now=NOW)
+    assert late["until"] == "2026-11-23T08:00:00.123Z"
+
+
+@pytest.mark.parametrize(
+    ("when", "text"),
+    [
+        (None, None),
+        (NOW, "2026-11-23T08:00:00.123Z"),
+        (NOW.astimezone(timezone(timedelta(hours=2))), "2026-11-23T08:00:00.123Z"),
+    ],
+)
+def test_stamps(when: datetime | None, text: str | None) -> None:
+    """Times are ISO 8601 in UTC with milliseconds, absent ones None."""
+    assert view.stamp(when) == text
+
+
+def test_a_job_that_goes_away_while_it_is_listed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing and moving at the same time is normal: a name without a job is no error."""
+    monkeypatch.setattr(Spool, "names", lambda _spool, _state: iter(["gone"]))
+    (row,) = view.rows(spool, [State.DEFERRED], limit=None)
+    assert (row["job"], row["outcome"]) == ("gone", None)
+    assert view.picture(spool)["oldest"] is None
+
+
+def test_a_job_that_may_not_be_read(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's job is listed with the reason why no more is known."""
+    (Path(spool.path) / "failed" / "secret").mkdir()
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Job, "open", refuse)
+    (row,) = view.rows(spool, [State.FAILED], limit=None)
+    assert row["reason"] == "job: you may not read it; ask its producer, or root"
+
+
+def test_show_of_a_job_that_is_gone(spool: Spool) -> None:
+    """``whole`` of nothing is FileNotFoundError, for the caller to word."""
+    with pytest.raises(FileNotFoundError):
+        view.whole(spool, Place(state=State.FAILED, name="gone"))
+
+
+def test_everything_is_json(spool: Spool) -> None:
+    """Names of any octets come out as text that JSON can hold."""
+    os.mkdir(os.fsencode(spool.path) + b"/failed/\xff\x1b")
+    rows = list(view.rows(spool, State, limit=None))
+    assert json.loads(json.dumps(rows))[0]["job"] == "\\xff\\x1b"
