@@ -36,7 +36,8 @@ bench: $(READY)  ## speed, beside nullmailer on the same machine in the same run
 
 crash: $(READY)  ## kill the daemon at every single system call; relays down for long: takes some ten minutes
 	@.ci/debian-packages
-	CRASH_EVERY=1 E2E_DOWN_SECONDS=20 $(VENV)/bin/python -m pytest -s tests/crash tests/e2e/test_relay_down.py tests/e2e/test_kill.py
+	CRASH_EVERY=1 E2E_DOWN_SECONDS=20 E2E_IDLE_SECONDS=20 $(VENV)/bin/python -m pytest -s tests/crash \
+	    tests/e2e/test_relay_down.py tests/e2e/test_kill.py tests/e2e/test_resources.py
 
 # uv alone decides here: no configuration file and no other index of this machine may leak into the lock.
 lock:  ## pin every dependency anew, with hashes, for Python 3.11 to 3.13
