@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import wraps
-from typing import Any, ParamSpec
-
-import structlog
-from structlog.typing import EventDict, WrappedLogger
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from maildrop.errors import printable
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
 
 P = ParamSpec("P")
 
@@ -79,16 +79,15 @@ def _order(_logger: WrappedLogger, _method: str, event: EventDict) -> MutableMap
     return {key: event.pop(key) for key in ("timestamp", "level", "event")} | dict(event)
 
 
-_LOGFMT = structlog.processors.LogfmtRenderer(key_order=["job"], drop_missing=True)
-
-
-def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+def _journal(render: Callable[..., str], _logger: WrappedLogger, _method: str, event: EventDict) -> str:
     level, name = event.pop("level"), event.pop("event")
-    return f"<{_PRIORITY[level]}>{name} " + _LOGFMT(None, "", event)
+    return f"<{_PRIORITY[level]}>{name} " + render(None, "", event)
 
 
 def set_up(*, form: LogFormat = LogFormat.AUTO, level: LogLevel = LogLevel.INFO) -> None:
     """Write events of at least ``level`` to standard error from now on; to nowhere if there is none."""
+    import structlog  # noqa: PLC0415  # 50 ms, which only a process that logs shall pay
+
     global _logger, _threshold  # noqa: PLW0603  # one log for one process
     _logger, _threshold = None, _RANK[level]
     if sys.stderr is None or sys.stderr.closed:  # Python has none where the process was started without
@@ -97,7 +96,8 @@ def set_up(*, form: LogFormat = LogFormat.AUTO, level: LogLevel = LogLevel.INFO)
         form = LogFormat.CONSOLE if sys.stderr.isatty() else LogFormat.JOURNAL if _under_journald() else LogFormat.JSON
     processors: list[Any] = [_escape, structlog.processors.add_log_level]
     if form is LogFormat.JOURNAL:  # journald stamps the time itself
-        processors += [_journal]
+        logfmt = structlog.processors.LogfmtRenderer(key_order=["job"], drop_missing=True)
+        processors += [partial(_journal, logfmt)]
     elif form is LogFormat.JSON:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
         processors += [stamp, _order, structlog.processors.JSONRenderer()]
