@@ -51,7 +51,7 @@ __all__ = [
 
 M = TypeVar("M", bound="Model")
 
-_MAX_DOTS = 16  # levels of a dotted key; tomllib is quadratic in them (a 40 kB key takes 6 s)
+_MAX_DOTS = 8  # levels of a dotted key; tomllib is quadratic in them (a 40 kB key takes 6 s)
 _MAX_NESTING = 32  # brackets in brackets; tomllib recurses once for each
 _DEEP_KEY = re.compile(rf"(?<![\w\-])(?:[\w\-]+[ \t]*\.[ \t]*){{{_MAX_DOTS}}}", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
