@@ -55,6 +55,7 @@ class Admission:
         self._deferred = deferred
         self._now = now
         self._leftovers: deque[str] = deque()
+        self._unusable: set[str] = set()  # names in active/ that can't be opened: told once, left alone
 
     @property
     def leftovers(self) -> int:
@@ -63,7 +64,7 @@ class Admission:
 
     def look(self, in_hand: set[str]) -> None:
         """List active/ for jobs that nobody has in hand: an earlier run's, or those that a person sent again."""
-        known = in_hand.union(self._leftovers)
+        known = in_hand.union(self._leftovers, self._unusable)
         self._leftovers += sorted(name for name in self._spool.names(State.ACTIVE) if name not in known)
 
     async def some(self, limit: int, *, drops: bool, monotonic: float) -> AsyncIterator[Admitted]:
@@ -94,6 +95,9 @@ class Admission:
             return jobs.resume(self._spool, name)
         except FileNotFoundError:
             return None  # a person took it in the meantime
+        except OSError as error:
+            self._leave(f"{State.DEFERRED}/{name}", error)
+            return None
 
     def _claim(self, drop: Drop) -> str | None:
         try:
@@ -108,6 +112,10 @@ class Admission:
         try:
             job = Job.open(self._spool, State.ACTIVE, name)
         except FileNotFoundError:
+            return Admitted()
+        except OSError as error:
+            self._leave(f"{State.ACTIVE}/{name}", error)
+            self._unusable.add(name)
             return Admitted()
         keep = False
         try:
@@ -124,6 +132,13 @@ class Admission:
         finally:
             if not keep:
                 job.close()
+
+    def _leave(self, where: str, error: OSError) -> None:
+        """Leave a job alone that can't even be opened or moved, and say so; trouble of this machine is raised."""
+        if is_local_trouble(error):
+            raise error
+        hint = "give maildropd its rights back (chmod u+rwx, or setfacl), and restart it"
+        log.job_error(job=where, error=f"{error.strerror}; {hint}")
 
     async def _judge(self, job: Job, overdue: tuple[Problem, ...]) -> Admitted:
         if overdue:
@@ -165,6 +180,10 @@ class Admission:
             job = Job.open(self._spool, State.ACTIVE, work.name)
         except FileNotFoundError:
             return Carried(next=Next.SETTLED)  # a person took it
+        except OSError as error:
+            self._leave(f"{State.ACTIVE}/{work.name}", error)
+            self._unusable.add(work.name)
+            return Carried(next=Next.SETTLED)
         try:
             return await self.read(work, job)
         except InvalidJob as invalid:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from datetime import datetime
 
+from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.job import Job
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.record import RecordError
@@ -46,7 +47,7 @@ class Deferred:
     def read_some(self, now: datetime) -> None:
         """Read the due times of some jobs that were listed."""
         batch, self._unread = self._unread[:_READ_IN_ONE_TURN], self._unread[_READ_IN_ONE_TURN:]
-        for name in batch:
+        for index, name in enumerate(batch):
             try:
                 with Job.open(self._spool, State.DEFERRED, name) as job:
                     result = job.read_result()
@@ -55,6 +56,11 @@ class Deferred:
                 continue
             except RecordError:
                 result = None
+            except OSError as error:
+                if is_local_trouble(error):
+                    self._unread = batch[index:] + self._unread
+                    raise
+                result = None  # its turn will show what is wrong with it
             self.add(name, result.next_attempt if result is not None and result.next_attempt else now)
 
     def add(self, name: str, due: datetime) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from maildrop.delivery.outcome import Verdict, outcome_of
-from maildrop.mail.envelope import Partial
+from maildrop.mail.envelope import InDoubt, Partial
 from maildrop.smtp import Reply, Stage
 from maildrop.spool.record import AttemptResult, Outcome, RecipientResult, Result, Status
 
@@ -30,7 +30,7 @@ class Account:
     size: int | None = None
     digest: str | None = None
     possible_duplicate: bool = False
-    assume_sent: bool = False  # recipients in doubt count as delivered (at most once)
+    in_doubt: InDoubt | None = None  # the policy that decided about recipients in doubt
     recipients: dict[str, RecipientResult] = field(default_factory=dict)
     attempts: list[AttemptResult] = field(default_factory=list)
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -50,6 +50,7 @@ class Account:
             account.size = previous.size
             account.digest = previous.digest
             account.possible_duplicate = previous.possible_duplicate
+            account.in_doubt = InDoubt(previous.in_doubt) if previous.in_doubt in set(InDoubt) else None
             account.attempts = list(previous.attempts)
         for path in forward_paths:
             account.recipients[path] = known.get(path) or RecipientResult(address=path, status=Status.PENDING)
@@ -86,7 +87,7 @@ class Account:
         statuses = [recipient.status for recipient in self.recipients.values()]
         if self.partial is Partial.ALL_OR_NOTHING and Status.REJECTED in statuses:
             return Outcome.PARTIAL if Status.DELIVERED in statuses else Outcome.FAILED
-        if self.assume_sent:
+        if self.in_doubt is InDoubt.ASSUME_SENT:  # at most once: they count as delivered
             statuses = [Status.DELIVERED if status is Status.IN_DOUBT else status for status in statuses]
         return outcome_of(statuses)
 
@@ -132,6 +133,7 @@ class Account:
             finished=finished,
             next_attempt=next_attempt,
             possible_duplicate=self.possible_duplicate,
+            in_doubt=self.in_doubt.value if self.in_doubt else None,
             recipients=tuple(self.recipients.values()),
             attempts=tuple(self.attempts),
             meta=self.meta,

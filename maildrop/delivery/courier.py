@@ -158,7 +158,7 @@ class Courier:
             account.possible_duplicate = True
         else:
             account.mark(paths, Status.IN_DOUBT, text=why, relay=relay)
-            account.assume_sent = policy is InDoubt.ASSUME_SENT
+            account.in_doubt = policy
 
     def recover(self, loaded: Loaded, *, relay_policy: InDoubt) -> None:
         """Decide about a doubt that an earlier run left; what is sent again goes out at once. Durable on return."""

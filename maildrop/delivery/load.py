@@ -26,6 +26,7 @@ class Loaded:
     expires: datetime | None
     not_before: datetime | None
     compose: Callable[[], Message]
+    finished: bool = False  # it was dropped as a whole message
     visited: set[str] = field(default_factory=set)  # recipients that had their try since the job was loaded
 
     @property
@@ -65,6 +66,7 @@ def load(job: Job, settings: MailingSettings, *, claimed: datetime, token: str) 
         expires=_absolute(delivery.expires, first),
         not_before=_absolute(delivery.not_before, first),
         compose=mailing.compose,
+        finished=mailing.finished,
     )
 
 

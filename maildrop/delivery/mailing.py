@@ -58,6 +58,7 @@ class Mailing:
 
     delivery: Delivery
     subject: str
+    finished: bool  # it was dropped as a whole message
     compose: Callable[[], Message]
 
 
@@ -86,7 +87,7 @@ def _described(folder: JobFolder, settings: MailingSettings, files: tuple[str, .
     def make() -> Message:
         return compose(mail.content, identity, open_source=folder.open_file, limits=settings.limits)
 
-    return Mailing(delivery=mail.delivery, subject=mail.content.subject, compose=make)
+    return Mailing(delivery=mail.delivery, subject=mail.content.subject, finished=False, compose=make)
 
 
 def _finished(
@@ -103,7 +104,7 @@ def _finished(
         dialect=settings.dialect,
         limits=settings.limits,
     )
-    return Mailing(delivery=pickup.delivery, subject=pickup.subject, compose=lambda: pickup.message)
+    return Mailing(delivery=pickup.delivery, subject=pickup.subject, finished=True, compose=lambda: pickup.message)
 
 
 def _read_envelope(folder: JobFolder, limits: Limits) -> bytes:

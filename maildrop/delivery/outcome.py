@@ -8,7 +8,7 @@ digit: a 5yz to AUTH is the configuration's fault, a 5yz after the final dot the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from maildrop.smtp import Reply, SessionFailed, SessionLost, Stage, TransactionResult
@@ -101,8 +101,12 @@ def _recipients(result: TransactionResult, paths: Sequence[str]) -> Judgement:
         else:
             verdicts.append(Verdict(path=path, status=_refused_recipient(reply), stage=Stage.RCPT, reply=reply))
     # Without a delivery there is nobody the further transaction could follow: the recipients it left out wait.
-    delivered = any(verdict.status is Status.DELIVERED for verdict in verdicts)
-    return Judgement(scope=Scope.RECIPIENTS, verdicts=tuple(verdicts), again=tuple(again) if delivered else ())
+    if any(verdict.status is Status.DELIVERED for verdict in verdicts):
+        return Judgement(scope=Scope.RECIPIENTS, verdicts=tuple(verdicts), again=tuple(again))
+    waiting = tuple(
+        replace(one, status=Status.DEFERRED) if one.reply and one.path in again else one for one in verdicts
+    )
+    return Judgement(scope=Scope.RECIPIENTS, verdicts=waiting)
 
 
 def _end_of(path: str, result: TransactionResult) -> Verdict:

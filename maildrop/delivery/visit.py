@@ -22,13 +22,14 @@ from maildrop.delivery.load import Loaded
 from maildrop.delivery.outcome import Judgement, Scope, Verdict, judge
 from maildrop.delivery.relay import Relay
 from maildrop.delivery.route import Leg
-from maildrop.errors import MaildropError, printable
+from maildrop.errors import InvalidJob, MaildropError, Problem, printable
 from maildrop.mail.envelope import Partial
 from maildrop.mail.message import Message, Need
 from maildrop.smtp import Reply, Session, Stage, Transaction, TransactionResult
 from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.job import home_of
 from maildrop.spool.layout import State
+from maildrop.spool.readiness import FINISHED_MESSAGE
 from maildrop.spool.record import Outcome, Status
 
 _RECORD_RETRY_SECONDS = 1.0  # an accepted mail whose rename failed (EIO, EROFS) is recorded as soon as the disk allows
@@ -215,8 +216,14 @@ def refuse_here(loaded: Loaded, message: Message, session: Session, relay: Relay
         text = f"5.3.4 the message has {message.size} octets; relay {relay.name} takes at most {min(limits)}"
         return Reply(code=552, lines=(text,))
     paths = (loaded.delivery.reverse_path, *loaded.delivery.forward_paths)
-    if (Need.SMTPUTF8 in message.needs or not _is_ascii(*paths)) and not session.extensions.smtputf8:
+    if not _is_ascii(*paths) and not session.extensions.smtputf8:
         return Reply(code=553, lines=(f"5.6.7 a non-ASCII address needs SMTPUTF8, which relay {relay.name} lacks",))
+    if Need.SMTPUTF8 in message.needs and not session.extensions.smtputf8:
+        if loaded.finished and not loaded.account.attempts:
+            what = f"has 8-bit header fields, which need SMTPUTF8, and relay {relay.name} lacks it"
+            hint = "encode them as RFC 2047 words; every mail library can"
+            raise InvalidJob(loaded.job.name, [Problem(where=FINISHED_MESSAGE, what=what, hint=hint)])
+        return Reply(code=554, lines=(f"5.6.7 the header fields need SMTPUTF8, which relay {relay.name} lacks",))
     if Need.EIGHTBITMIME in message.needs and not session.extensions.eightbitmime:
         return Reply(code=554, lines=(f"5.6.3 the message is 8-bit and relay {relay.name} lacks 8BITMIME",))
     return None

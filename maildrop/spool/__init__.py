@@ -35,7 +35,7 @@ active (no change)    ``Job.accept(None)``       the same for a transaction that
 sent/failed           ``Job.finish``             nothing: the reply's words replace the prepared record
 active → deferred     ``Job.defer``              ``result.toml``; the move after a sync of ``Job.landing``
 active → sent/failed  ``Job.settle``             ``result.toml``; the move after a sync of ``Job.landing``
-failed → active       ``byhand.retry``           both, by way of deferred; likewise for a deferred job
+failed → active       ``byhand.retry``           both; a deferred job goes by way of failed
 ====================  =========================  ================================================================
 
 ``result.toml`` is always written before the move that it explains, so a job found in active tells all by itself:

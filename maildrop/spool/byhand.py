@@ -13,7 +13,7 @@ from datetime import datetime
 
 from maildrop.errors import NotPermitted, UsageError
 from maildrop.spool import durable
-from maildrop.spool.job import Job, resume
+from maildrop.spool.job import Job
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.lookup import Place
 from maildrop.spool.record import Outcome, RecipientResult, Result, Status
@@ -25,17 +25,17 @@ def retry(spool: Spool, place: Place, *, now: datetime) -> str:
     A running daemon finds it there at its next scan, another one at its start. Durable on return. Raises UsageError if
     there is nothing to try again, NotPermitted, and RecordError if its result can't be read.
     """
-    with _to_retry(spool, place) as (job, result):
-        due = due_again(result, now=now)
-        if job.state is State.DEFERRED:
-            job.note(due)
-        else:
-            job.defer(due)
-        try:
-            name = resume(spool, job.name)
-        except FileNotFoundError:  # the daemon was quicker: due now is due now
-            return job.name
-        durable.sync_directory(spool.folder(State.ACTIVE))
+    with _to_retry(spool, place) as (job, found):
+        result: Result | None = found
+        if job.state is State.DEFERRED:  # in failed/ the daemon lets it be; it could be on its way while we write
+            try:
+                job.move(State.FAILED)
+            except FileNotFoundError:
+                raise _gone(place) from None
+            result = job.read_result()  # what it is now that nobody else writes to it
+        job.note(due_again(result or found, now=now))
+        name = job.move(State.ACTIVE)
+        durable.sync_directory(job.landing)
         return name
 
 
@@ -56,7 +56,7 @@ def _to_retry(spool: Spool, place: Place) -> Iterator[tuple[Job, Result]]:
     try:
         opened = Job.open(spool, place.state, place.name)
     except FileNotFoundError:
-        raise UsageError(str(place), "is not there any more; perhaps it was due", hint="maildropd list") from None
+        raise _gone(place) from None
     with opened as job:
         result = job.read_result()
         if result is None:
@@ -65,12 +65,18 @@ def _to_retry(spool: Spool, place: Place) -> Iterator[tuple[Job, Result]]:
         yield job, result
 
 
+def _gone(place: Place) -> UsageError:
+    return UsageError(str(place), "is not there any more; perhaps it was due", hint="maildropd list")
+
+
 def due_again(result: Result, *, now: datetime) -> Result:
     """Return the record of a job that is to be tried again at ``now``: delivered recipients stay, all others are open.
 
     Whoever was in doubt may get a second copy, and the record says so.
     """
-    doubtful = any(recipient.status is Status.IN_DOUBT for recipient in result.recipients)
+    assumed = result.in_doubt == "assume-sent"  # at most once: what is in doubt counts as delivered for ever
+    doubtful = not assumed and any(one.status is Status.IN_DOUBT for one in result.recipients)
+    done = {Status.DELIVERED, Status.IN_DOUBT} if assumed else {Status.DELIVERED}
     return replace(
         result,
         outcome=Outcome.DEFERRED,
@@ -78,12 +84,10 @@ def due_again(result: Result, *, now: datetime) -> Result:
         finished=None,
         next_attempt=now,
         possible_duplicate=result.possible_duplicate or doubtful,
-        recipients=tuple(map(_open_again, result.recipients)),
+        in_doubt=result.in_doubt if assumed else None,
+        recipients=tuple(
+            one if one.status in done else RecipientResult(address=one.address, status=Status.PENDING)
+            for one in result.recipients
+        ),
         problems=(),
     )
-
-
-def _open_again(recipient: RecipientResult) -> RecipientResult:
-    if recipient.status is Status.DELIVERED:
-        return recipient
-    return RecipientResult(address=recipient.address, status=Status.PENDING)

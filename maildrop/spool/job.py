@@ -178,6 +178,11 @@ class Job:
         self._move(to, target)
         return self.name
 
+    def move(self, to: State) -> str:
+        """Move the job as it is; return its name there. Durable after a sync of ``landing``."""
+        self._move(to, self._spool.folder(to))
+        return self.name
+
     def defer(self, result: Result) -> str:
         """Record ``result`` and move the job to deferred; return its name there."""
         return self.settle(result, State.DEFERRED)

@@ -34,7 +34,7 @@ def find(spool: Spool, text: str) -> Place:
     if found:
         choice = ", ".join(str(place) for place in sorted(found, key=str))
         raise UsageError(printable(text), "more than one job is called so", hint=f"choose one: {choice}")
-    hint = did_you_mean(text, _some_names(spool)) or "maildropd list shows all"
+    hint = did_you_mean(text, _some_names(spool)) or "see 'maildropd list', and 'maildropd list sent'"
     raise UsageError(printable(text), "there is no such job", hint=hint)
 
 
@@ -55,8 +55,9 @@ def _by_state(spool: Spool, text: str) -> list[Place]:
 
 
 def _by_name(spool: Spool, text: str) -> list[Place]:
-    if "/" in text:
-        return []
+    if "/" in text:  # as lists show a job in a day's folder
+        day = is_day(text.partition("/")[0])
+        return [place for state in SETTLED if day and _is_there(spool, place := Place(state=state, name=text))]
     found = [place for state in State if _is_there(spool, place := Place(state=state, name=text))]
     return found or _called(spool, text, list(State))
 

@@ -98,6 +98,7 @@ class Result:
     claimed: datetime
     finished: datetime | None = None
     possible_duplicate: bool = False
+    in_doubt: str | None = None  # the policy that decided about recipients in doubt: hold, assume-sent
     next_attempt: datetime | None = None
     recipients: tuple[RecipientResult, ...] = ()
     attempts: tuple[AttemptResult, ...] = ()
@@ -164,6 +165,7 @@ _RESULT: _Shape = {
     "claimed": _TIME,
     "finished": _TIME,
     "possible_duplicate": _FLAG,
+    "in_doubt": _EXACT,
     "next_attempt": _TIME,
 }
 _RECIPIENT: _Shape = {

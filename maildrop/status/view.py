@@ -100,7 +100,7 @@ def row(name: str, state: State, result: Result | Problem | None) -> dict[str, A
 
 _NOTHING: dict[str, Any] = {  # what ``as_data`` says of a job without a result: the same keys
     **dict.fromkeys(("outcome", "reason", "message_id", "size", "digest", "claimed", "finished", "next_attempt")),
-    "possible_duplicate": False, "recipients": [], "attempts": [], "problems": [], "meta": {},
+    "possible_duplicate": False, "in_doubt": None, "recipients": [], "attempts": [], "problems": [], "meta": {},
 }  # fmt: skip
 _NO_RESULT = {State.INCOMING: "not claimed yet", State.ACTIVE: "claimed, nothing recorded yet"}
 _LOST_RESULT = "it has no result.toml, or one that is not maildropd's"
@@ -155,6 +155,7 @@ def as_data(result: Result) -> dict[str, Any]:
         "claimed": stamp(result.claimed),
         "finished": stamp(result.finished),
         "possible_duplicate": result.possible_duplicate,
+        "in_doubt": result.in_doubt,
         "next_attempt": stamp(result.next_attempt),
         "recipients": [_plain(one, ("address", "status", "relay", "stage", "code", "enhanced", "text", "queue_id"))
                        for one in result.recipients],

@@ -167,7 +167,7 @@ def test_show_has_every_field_of_the_result(site: Any, maildropd: Any) -> None:
         "job": "job", "state": "failed", "path": str(path), "files": ["body.txt", "envelope.toml"],
         "outcome": "partial", "reason": "because of partial", "message_id": "<1@example.com>", "size": 123,
         "digest": "sha256:0", "claimed": "2026-11-23T08:00:00.000Z", "finished": "2026-11-23T09:00:00.000Z",
-        "possible_duplicate": False, "next_attempt": None,
+        "possible_duplicate": False, "in_doubt": None, "next_attempt": None,
         "recipients": [
             {"address": "a@example.org", "status": "delivered", "relay": "main", "stage": "data-end", "code": 250,
              "enhanced": None, "text": "ok", "queue_id": "Q1"},

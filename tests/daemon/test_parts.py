@@ -26,6 +26,7 @@ from maildrop.delivery.courier import Courier
 from maildrop.delivery.settle import Carried, Next, Settler
 from maildrop.smtp import SessionFailed
 from maildrop.smtp.steps import Fault
+from maildrop.spool.job import Job
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.readiness import Drop, Kind
 from maildrop.spool.record import Outcome, Result, dump
@@ -65,6 +66,26 @@ class TestDeferred:
         assert deferred.take(land.now + timedelta(seconds=20), 9) == ["a", "b"]
         assert deferred.take(land.now + timedelta(seconds=99), 9) == ["c"]
         assert deferred.next_due() is None
+
+    def test_one_that_cannot_be_read_strands_no_other(
+        self, land: Any, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A job whose producer took our rights away is due at once, so that its turn tells; the others keep theirs."""
+        for name in ("a", "evil", "z"):
+            defer(land, name, 10)
+        real = Job.open
+
+        def refuse(spool: Spool, state: State, name: str) -> Job:
+            if name == "evil":
+                raise PermissionError(errno.EACCES, "Permission denied", name)
+            return real(spool, state, name)
+
+        monkeypatch.setattr(Job, "open", refuse)
+        deferred = Deferred(spool)
+        deferred.look()
+        deferred.read_some(land.now)
+        assert deferred.take(land.now, 9) == ["evil"]
+        assert deferred.take(land.now + timedelta(seconds=10), 9) == ["a", "z"]
 
     def test_no_more_than_wanted(self, land: Any, spool: Spool) -> None:
         """The agenda says how many it can take."""
@@ -309,6 +330,26 @@ class TestAdmission:
         made.look(set())
         made.look(set())
         assert made.leftovers == 1
+
+    def test_a_job_that_cannot_be_opened_keeps_no_other_waiting(
+        self, land: Any, admission: Callable[..., Admission], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A producer that takes our rights away after the claim harms its own job alone."""
+        land.drop("evil", state=State.ACTIVE)
+        land.drop("good", state=State.ACTIVE)
+        real = Job.open
+
+        def refuse(spool: Spool, state: State, name: str) -> Job:
+            if name == "evil":
+                raise PermissionError(errno.EACCES, "Permission denied", name)
+            return real(spool, state, name)
+
+        monkeypatch.setattr(Job, "open", refuse)
+        made = admission()
+        made.look(set())
+        assert [one.work.name for one in some(made) if one.work is not None] == ["good"]
+        made.look({"good"})
+        assert made.leftovers == 0
 
     def test_without_drops_nothing_is_claimed(self, land: Any, admission: Callable[..., Admission]) -> None:
         """While there is no room on disk, drops stay where they are."""

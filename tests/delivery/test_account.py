@@ -9,7 +9,7 @@ import pytest
 
 from maildrop.delivery.account import Account
 from maildrop.delivery.outcome import Verdict
-from maildrop.mail.envelope import Partial
+from maildrop.mail.envelope import InDoubt, Partial
 from maildrop.smtp import Reply, Stage
 from maildrop.spool.record import Outcome, RecipientResult, Result, Status, dump, load
 
@@ -117,7 +117,7 @@ def test_outcome_knows_the_policies(
 ) -> None:
     """``assume-sent`` and ``all-or-nothing`` change what the same statuses come to."""
     opened = with_statuses(dict(zip((A, B), statuses, strict=True)), partial=partial)
-    opened.assume_sent = assume_sent
+    opened.in_doubt = InDoubt.ASSUME_SENT if assume_sent else None
     assert opened.outcome() is outcome
 
 

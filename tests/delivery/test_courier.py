@@ -13,6 +13,7 @@ import pytest
 
 from maildrop.delivery.commit import Commit
 from maildrop.delivery.settle import Carried, Next
+from maildrop.mail.model import InDoubt
 from maildrop.smtp import Extensions, SessionFailed, Stage
 from maildrop.spool import durable
 from maildrop.spool.job import Job
@@ -244,9 +245,20 @@ def test_in_doubt_assume_sent_counts_as_sent(house: Any, session: Any, say: Any)
     assert "in doubt" in result.reason
 
 
+def test_assume_sent_is_remembered_when_another_recipient_is_deferred(house: Any, session: Any, say: Any) -> None:
+    """A job that had to wait for somebody else ends in sent, though one of its recipients was assumed to be sent to."""
+    house.relays["main"] = house.relay("main", in_doubt=InDoubt.ASSUME_SENT)
+    house.carry(house.job(A, B), session(say(rcpt={B: 450}, dot=0)))
+    assert house.where() == "deferred"
+    carried = house.carry(house.again(), second := session())
+    assert (carried.outcome, house.where()) == (Outcome.SENT, "sent")
+    assert second.asked == [(B,)]
+    assert statuses(house.result()) == ["in-doubt", "delivered"]
+
+
 def test_the_relays_policy_counts_where_the_envelope_has_none(house: Any, session: Any, say: Any) -> None:
     """The envelope's ``in_doubt`` wins over the relay's, which wins over resend."""
-    house.relays["main"] = house.relay("main", in_doubt="hold")
+    house.relays["main"] = house.relay("main", in_doubt=InDoubt.HOLD)
     house.carry(house.job(A, name="one"), session(say(dot=0)))
     house.carry(house.job(A, name="two", lines='in_doubt = "resend"'), session(say(dot=0)))
     assert (house.where("one"), house.where("two")) == ("failed", "deferred")

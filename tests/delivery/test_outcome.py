@@ -109,7 +109,10 @@ TABLE = {
         rcpt={A: 552, B: 552}, data=None, end=None, statuses=(DEFERRED, DEFERRED), stages=(Stage.RCPT, Stage.RCPT)
     ),
     "RCPT 452 after one, then the message is refused": Row(
-        rcpt={A: 250, B: 452}, end=554, statuses=(REJECTED, PENDING), stages=(Stage.DATA_END, Stage.RCPT)
+        rcpt={A: 250, B: 452}, end=554, statuses=(REJECTED, DEFERRED), stages=(Stage.DATA_END, Stage.RCPT)
+    ),
+    "RCPT 452 after one, and DATA was never asked for (all-or-nothing)": Row(
+        rcpt={A: 250, B: 452}, data=None, end=None, statuses=(PENDING, DEFERRED), stages=(None, Stage.RCPT)
     ),
     "RCPT not answered, the other delivered": Row(
         rcpt={A: 250}, statuses=(DELIVERED, PENDING), stages=(Stage.DATA_END, None), again=(B,)
@@ -201,7 +204,7 @@ def test_a_session_lost_after_the_dot_is_in_doubt() -> None:
     recipients = {A: some(250), B: some(550), C: some(452)}
     result = TransactionResult(mail=said(250), recipients=recipients, data=said(354))
     judgement = judge_loss(lost(Stage.DATA_END, in_doubt=True, result=result), (A, B, C))
-    assert (judgement.scope, statuses(judgement)) == (Scope.IN_DOUBT, (IN_DOUBT, REJECTED, PENDING))
+    assert (judgement.scope, statuses(judgement)) == (Scope.IN_DOUBT, (IN_DOUBT, REJECTED, DEFERRED))
     assert judgement.counted
     assert judgement.verdicts[0].stage is Stage.DATA_END
     assert "the line was lost" in judgement.verdicts[0].text

@@ -11,7 +11,7 @@ import pytest
 
 from maildrop.errors import Problem, UsageError
 from maildrop.spool.byhand import retry
-from maildrop.spool.job import Job
+from maildrop.spool.job import Job, resume
 from maildrop.spool.layout import Spool, State
 from maildrop.spool.lookup import Place
 from maildrop.spool.readiness import Drop
@@ -65,10 +65,10 @@ def test_an_invalid_job_is_judged_anew(spool: Spool, drop_folder: Drops, make_re
 
 
 def test_from_a_days_folder(spool: Spool, spool_path: Path, drop_folder: Drops, make_result: Make) -> None:
-    """A job in a day's folder leaves it; a taken name in deferred is numbered."""
+    """A job in a day's folder leaves it; a taken name in active is numbered."""
     (spool_path / "failed/2026-11-23").mkdir()
     drop_folder("2026-11-23/j", {"result.toml": dump(make_result(Outcome.FAILED))}, state=State.FAILED)
-    (spool_path / "deferred/j").mkdir()
+    (spool_path / "active/j").mkdir()
     assert retry(spool, Place(state=State.FAILED, name="2026-11-23/j"), now=NOW) == "j.2"
     assert list(spool.names(State.FAILED)) == []
 
@@ -91,3 +91,36 @@ def test_without_a_result_nothing_is_guessed(spool: Spool, drop_folder: Drops, m
     with pytest.raises(RecordError):
         retry(spool, Place(state=State.FAILED, name="torn"), now=NOW)
     assert sorted(spool.names(State.FAILED)) == ["none", "torn"]
+
+
+def test_assume_sent_is_not_undone_by_hand(spool: Spool, drop_folder: Drops, make_result: Make) -> None:
+    """Who was assumed to have the mail stays so when the others are tried again: at most once is a promise."""
+    result = make_result(
+        Outcome.DEFERRED, changes={"in_doubt": "assume-sent"}, a=Status.IN_DOUBT, b=(Status.DEFERRED, 451)
+    )
+    drop_folder("j", {"result.toml": dump(result)}, state=State.DEFERRED)
+    retry(spool, Place(state=State.DEFERRED, name="j"), now=NOW)
+    after = read(spool, State.ACTIVE, "j")
+    assert [one.status for one in after.recipients] == [Status.IN_DOUBT, Status.PENDING]
+    assert not after.possible_duplicate
+
+
+def test_a_job_that_the_daemon_took_meanwhile_is_not_written_to(
+    spool: Spool, drop_folder: Drops, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deferred job that comes due just now is the daemon's: its record, which may carry a doubt, stays."""
+    drop_folder(
+        "j", {"result.toml": dump(make_result(Outcome.DEFERRED, a=(Status.DEFERRED, 451)))}, state=State.DEFERRED
+    )
+    real = Job.read_result
+
+    def read_and_lose(job: Job) -> Result | None:
+        found = real(job)
+        resume(spool, "j")
+        return found
+
+    monkeypatch.setattr(Job, "read_result", read_and_lose)
+    with pytest.raises(UsageError, match="perhaps it was due"):
+        retry(spool, Place(state=State.DEFERRED, name="j"), now=NOW)
+    monkeypatch.undo()
+    assert read(spool, State.ACTIVE, "j").reason != "to be tried again, ordered by hand"

@@ -32,6 +32,7 @@ def jobs(spool_path: Path) -> Path:
         ("failed/both", "failed/both"),
         ("daily", "sent/2026-11-23/daily"),
         ("sent/daily", "sent/2026-11-23/daily"),
+        ("2026-11-23/daily", "sent/2026-11-23/daily"),
         ("sent/2026-11-23/daily", "sent/2026-11-23/daily"),
         ("caf\udce9", "failed/caf\udce9"),
         ("caf\\xe9", "failed/caf\udce9"),
