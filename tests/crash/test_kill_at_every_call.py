@@ -1,7 +1,7 @@
 """Killed at any system call, the daemon loses no mail, leaves none stuck, and says where one may have gone twice.
 
-A first run under strace lists the calls that the daemon makes from the moment it touches the spool, for one job with
-one recipient. Then, for one call after the other, a daemon is killed as it enters that call, and another one is started
+A first run under strace lists the calls that the daemon makes from the moment it owns the spool, for one job with one
+recipient. Then, for one call after the other, a daemon is killed as it enters that call, and another one is started
 on what is left. ``CRASH_EVERY=1`` tries them all (``make crash``); else it is each fifth, and all those between the
 first octet of the record and the last.
 """
@@ -101,7 +101,7 @@ def is_whole_record(path: Path) -> bool:
 
 
 def points(folder: Path) -> list[Point]:
-    """Return the calls of an undisturbed run, from the first that touches the spool."""
+    """Return the calls of an undisturbed run, from the lock on: before it nothing is changed."""
     server = ScriptedServer()
     try:
         spool = prepared_spool(folder, server)
@@ -123,7 +123,7 @@ def points(folder: Path) -> list[Point]:
             continue
         name, words = match.groups()
         counts[name] += 1
-        began = began or str(spool.path) in words
+        began = began or name == "flock"
         if began and name not in _INWARD:
             found.append(Point(index=len(found), name=name, ordinal=counts[name], words=words))
     return found
