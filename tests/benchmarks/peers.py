@@ -84,8 +84,8 @@ def wait_for(condition: object, *, pause: float = 0.01) -> None:
         time.sleep(pause)
 
 
-def maildropd(folder: Path, *, messages: int, body: bytes) -> Row:
-    """Measure ``maildropd run --once`` on job directories, durable as always."""
+def maildropd(folder: Path, *, messages: int, body: bytes, connections: int = 8) -> Row:
+    """Measure ``maildropd run --once`` on job directories, durable as always; 8 connections are the default."""
     spool = folder / "spool"
     config = folder / "maildropd.toml"
     _run("init", str(spool), "--config", str(config), "--user", _user())
@@ -101,6 +101,7 @@ def maildropd(folder: Path, *, messages: int, body: bytes) -> Row:
     with smtp_sink() as port:
         config.write_text(
             f'[spool]\npath = "{spool}"\n[relays.sink]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n'
+            f"connections = {connections}\n"
         )
         started = time.time()
         with (folder / "log").open("wb") as log:
@@ -109,12 +110,13 @@ def maildropd(folder: Path, *, messages: int, body: bytes) -> Row:
     found = len(list((spool / "sent").iterdir()))
     if found != messages:
         raise RuntimeError(f"{found} of {messages} jobs in sent/; see {folder}/log")
-    return Row(peer="maildropd, job directories, fsync", messages=messages, seconds=seconds)
+    return Row(peer=f"maildropd, job directories, fsync, {connections} connections", messages=messages, seconds=seconds)
 
 
 def _last_sent(log: Path) -> float:
     """Return when the last job was settled: after its record was durable."""
-    times = [event["timestamp"] for event in map(json.loads, log.open()) if event["event"] == "job.sent"]
+    events = map(json.loads, log.read_text().splitlines())
+    times = [event["timestamp"] for event in events if event["event"] == "job.sent"]
     return datetime.fromisoformat(times[-1]).timestamp()
 
 
