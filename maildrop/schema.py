@@ -52,8 +52,10 @@ __all__ = [
 M = TypeVar("M", bound="Model")
 
 _MAX_DOTS = 8  # levels of a dotted key; tomllib is quadratic in them (a 40 kB key takes 6 s)
+_MAX_TABLES = 1000  # lines that begin a table (or an array in an array); each costs tomllib as much as a dozen keys
 _MAX_NESTING = 32  # brackets in brackets; tomllib recurses once for each
 _DEEP_KEY = re.compile(rf"(?<![\w\-])(?:[\w\-]+[ \t]*\.[ \t]*){{{_MAX_DOTS}}}", re.ASCII)
+_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)")
 _LONGEST_DAYS = 1_000_000  # no calendar of ours reaches much further, and times have to stay calculable
@@ -95,6 +97,8 @@ def read_toml(octets: bytes, *, max_octets: int) -> dict[str, Any]:
 
 def _refuse_deep(bare: str) -> None:
     """Look at TOML whose strings and comments were blanked out: no deep nesting, no long dotted keys."""
+    if len(_TABLE.findall(bare)) > _MAX_TABLES:
+        raise TomlError(f"more than {_MAX_TABLES} tables")
     depth = 0
     for match in re.finditer(r"[\[{]|[\]}]", bare):
         depth = depth + 1 if match.group() in "[{" else max(0, depth - 1)

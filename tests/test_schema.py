@@ -122,6 +122,13 @@ def test_deep_dotted_keys_are_refused() -> None:
     assert read_toml(b"a." * 7 + b"a = 1", max_octets=1000)
 
 
+def test_thousands_of_tables_are_refused() -> None:
+    """More tables than anybody writes are refused before the parser sees them."""
+    with pytest.raises(TomlError, match="more than 1000 tables"):
+        read_toml("\n".join(f"[a{number}]" for number in range(1001)).encode(), max_octets=20_000)
+    assert len(read_toml("\n".join(f"[a{number}]" for number in range(1000)).encode(), max_octets=20_000)) == 1000
+
+
 def test_deep_nesting_is_refused() -> None:
     """Brackets in brackets beyond any sane depth are refused before the parser recurses."""
     with pytest.raises(TomlError, match="nested more than 32 levels"):
