@@ -109,17 +109,19 @@ class Settler:
         """Move an invalid job to failed/ with every problem. Durable on return."""
         count = len(invalid.problems)
         more = f" (and {count - 1} more)" if count > 1 else ""
-        result = Result(
-            job=job.name,
+        result = replace(
+            self._known(job, claimed),
             outcome=Outcome.INVALID,
             reason=f"{invalid.problems[0]}{more}",
-            claimed=claimed,
             finished=self._now(),
+            next_attempt=None,
             problems=invalid.problems,
         )
         job.settle(result, State.FAILED)
         trouble = await self._sync(job)
-        log.job_failed(job=job.name, outcome=result.outcome.value, reason=result.reason, attempts=0, meta=None)
+        log.job_failed(
+            job=job.name, outcome=result.outcome.value, reason=result.reason, attempts=len(result.attempts), meta=None
+        )
         return Carried(next=Next.SETTLED, outcome=Outcome.INVALID, trouble=trouble)
 
     async def stumble(self, job: Job, error: Exception, *, claimed: datetime) -> Carried:
@@ -128,13 +130,20 @@ class Settler:
         log.job_error(job=job.name, error=what)
         if job.state in (State.SENT, State.FAILED):  # it was settled before: that stands
             return Carried(next=Next.SETTLED)
-        result = Result(job=job.name, outcome=Outcome.FAILED, reason="", claimed=claimed)
-        with contextlib.suppress(RecordError):  # which may be just what we stumbled over
-            result = job.read_result() or result
         reason = f"maildropd stumbled over this job ({what}); please report it; 'maildropd retry' tries again"
-        job.settle(replace(result, outcome=Outcome.FAILED, reason=reason, finished=self._now()), State.FAILED)
+        known = replace(self._known(job, claimed), outcome=Outcome.FAILED, reason=reason, next_attempt=None)
+        job.settle(replace(known, finished=self._now()), State.FAILED)
         trouble = await self._sync(job)
         return Carried(next=Next.SETTLED, outcome=Outcome.FAILED, trouble=trouble)
+
+    @staticmethod
+    def _known(job: Job, claimed: datetime) -> Result:
+        """Return what earlier attempts came to: who has got the mail must not get it again by a retry."""
+        with contextlib.suppress(RecordError):  # which may be just what we stumbled over
+            known = job.read_result()
+            if known is not None:
+                return known
+        return Result(job=job.name, outcome=Outcome.FAILED, reason="", claimed=claimed)
 
     async def settle(self, loaded: Loaded, outcome: Outcome, *, reason: str = "") -> Carried:
         """Move the job to sent/ or failed/ with its result. Durable on return."""

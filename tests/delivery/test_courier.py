@@ -443,6 +443,21 @@ def test_a_file_that_changes_on_the_way_stops_the_dot(house: Any, session: Any, 
     assert "body.txt" in reason
 
 
+def test_a_job_that_turns_invalid_remembers_who_has_got_it(house: Any, session: Any, say: Any) -> None:
+    """A file that can't be read at the second attempt fails the job; a retry must not reach the first recipient."""
+    house.carry(house.job(A, B), session(say(rcpt={B: 450})))
+    first = house.result()
+    (house.path / "deferred" / "job" / "body.txt").unlink()
+    (house.path / "deferred" / "job" / "body.txt").symlink_to("envelope.toml")
+    house.carry(house.again(), session())
+    assert (house.where(), house.result().outcome) == ("failed", Outcome.INVALID)
+    result = house.result()
+    assert statuses(result) == ["delivered", "deferred"]
+    assert (result.message_id, result.digest, result.claimed) == (first.message_id, first.digest, first.claimed)
+    assert (result.next_attempt, len(result.attempts)) == (None, 1)
+    assert result.problems
+
+
 def test_an_attachment_that_grows_while_it_is_sent_stops_the_dot(house: Any, session: Any) -> None:
     """A file that is written to after the claim aborts the transaction; the final dot is never sent."""
     house.write("job", [A], files={"body.txt": b"x", "data.bin": b"1234"}, lines='attachments = ["data.bin"]')
