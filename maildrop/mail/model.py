@@ -48,6 +48,7 @@ class Defaults:
     charset: str = "utf-8"
     in_doubt: InDoubt | None = None
     partial: Partial = Partial.DELIVER
+    text_from_html: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,19 +93,38 @@ class BodyFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """One more form of the text; ``type`` without parameters, ``method`` (of a calendar) as the envelope says it."""
+
+    path: str
+    type: str
+    charset: str
+    method: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A file of the job that is sent bit for bit under ``name``; without a ``type`` the name decides."""
+    """A file of the job that is sent bit for bit under ``name``; without a ``type`` the name decides.
+
+    ``content_id`` has no angle brackets. ``inline`` shows the file inside the text, if the text is HTML.
+    """
 
     path: str
     name: str
-    type: str | None
+    type: str | None = None
     charset: str | None = None
     description: str = ""
+    inline: bool = False
+    content_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What the message says; identifiers with their angle brackets. There is no Bcc here: it never is written."""
+    """What the message says; identifiers with their angle brackets. There is no Bcc here: it never is written.
+
+    ``companions`` are the files of the job that the HTML may refer to. ``flowed`` sends the plain text as paragraphs
+    that a client may wrap anew (RFC 3676); ``text_from_html`` makes a plain text where there is none.
+    """
 
     author: Mailbox
     to: tuple[Mailbox, ...] = ()
@@ -114,7 +134,11 @@ class Content:
     subject: str = ""
     text: BodyFile | None = None
     html: BodyFile | None = None
+    alternatives: tuple[Alternative, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    companions: frozenset[str] = frozenset()
+    flowed: bool = False
+    text_from_html: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     message_id: str | None = None
     date: datetime | None = None
