@@ -46,17 +46,21 @@ def new_identity(*, domain: str, now: datetime, token: str) -> Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """Octets ready to go; ``size`` counts them with the last CRLF, before dot-stuffing."""
+    """Octets ready to go; ``size`` counts them with ``signature`` and the last CRLF, before dot-stuffing.
+
+    ``signature`` is a header field that goes out first: no part of what was written, so it may differ between attempts.
+    """
 
     message_id: str
     size: int
     needs: frozenset[Need]
     bodies: tuple[Body, ...]
+    signature: bytes = b""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the message, the same octets each time; a small one in one chunk. Raises SourceChanged."""
-        gathered: list[bytes] = []
-        octets = 0
+        gathered = [self.signature] if self.signature else []
+        octets = len(self.signature)
         for body in self.bodies:
             for chunk in body.chunks():
                 gathered.append(chunk)
