@@ -36,7 +36,11 @@ NEIGHBOURS = {("__main__", "cli")}
 HOMES = {
     "aiosmtpd": {"cli"},
     "click": {"cli"},
+    "dkim": {"mail.dkim"},
+    "icalendar": {"mail.calendar"},
     "idna": {"mail.address"},
+    "inscriptis": {"mail.plaintext"},
+    "nacl": {"mail.dkim"},
     "pydantic": {"schema"},
     "pydantic_core": {"schema"},
     "rich": {"cli"},

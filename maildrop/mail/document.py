@@ -54,9 +54,19 @@ class AttachmentTable(Model):
     name: str | None = Field(default=None, description="the name that receivers see; default: the file's")
     type: str | None = Field(default=None, description="media type such as application/pdf; default: by the name")
     charset: str | None = Field(default=None, description="character set of a text attachment, declared as it is")
-    inline: bool = Field(default=False, description="shown inside the HTML text (not available in this version)")
-    content_id: str | None = _later("identifier that the HTML text refers to")
+    inline: bool = Field(default=False, description="show it inside the text; a file that the HTML refers to always is")
+    content_id: str | None = Field(default=None, description="name of the part for cid: references; default: made")
     description: str = Field(default="", description="Content-Description of the part")
+
+
+class AlternativeTable(Model):
+    """One more form of the body."""
+
+    path: str = Field(description="the file, relative to the job")
+    type: str | None = Field(
+        default=None, description="media type such as text/calendar; default: by the name; a calendar says its method"
+    )
+    charset: str | None = Field(default=None, description="character set of a text; default: that of the text files")
 
 
 class Document(Model):
@@ -76,6 +86,11 @@ class Document(Model):
     text: str | None = Field(default=None, description="plain text file; default: body.txt if it exists")
     html: str | None = Field(default=None, description="HTML file; default: body.html if it exists")
     charset: str | None = Field(default=None, description="character set of the text files; default: utf-8")
+    text_from_html: bool | None = Field(
+        default=None, description="make the plain text from HTML that comes alone; default: defaults.text_from_html"
+    )
+    flowed: bool = Field(default=False, description="the text's lines are paragraphs that a client may wrap (RFC 3676)")
+    alternatives: Any = _any("more forms of the body, such as a calendar invitation", {"type": "array"})
     attachments: Any = _any("files to attach; default: every file below attachments/", {"type": "array"})
     headers: Any = _any("more header fields", {"type": "object", "additionalProperties": _STRINGS})
     message_id: str | None = Field(default=None, description="default: made once, at the claim")
@@ -94,7 +109,6 @@ class Document(Model):
         default=None, description="whether one refused recipient keeps the mail from the others"
     )
     meta: dict[str, Any] | None = Field(default=None, description="yours: copied into the result and the log")
-    alternatives: Any = _later("more forms of the body")
     notify: Any = _later("delivery status notifications to ask the relay for")
     envelope_id: Any = _later("identifier for delivery status notifications")
     return_: Any = Field(default=None, alias="return", description="headers or full (not available in this version)")
@@ -169,14 +183,18 @@ class Reading:
             self._found.append((self._order.get(key, len(self._order)), problem))
 
     def _bounded(self, table: dict[str, Any], *, limits: Limits) -> dict[str, Any]:
-        """Leave out what would take long to judge in detail: too many attachments, too many unknown keys."""
+        """Leave out what would take long to judge in detail: too many files, too many unknown keys."""
         table = dict(table)
-        attachments = table.get("attachments")
-        items = attachments if isinstance(attachments, list) else []
-        if len(items) > limits.files:
-            self.add("attachments", f"has {len(items)} files; at most {limits.files} are allowed")
-            del table["attachments"]
-            items = []
+        items: list[Any] = []
+        for key in ("alternatives", "attachments"):
+            listed = table.get(key)
+            if not isinstance(listed, list):
+                continue
+            if len(listed) > limits.files:
+                self.add(key, f"has {len(listed)} files; at most {limits.files} are allowed")
+                del table[key]
+            else:
+                items += listed
         unknown = 0
         for place in (table, *(item for item in items if isinstance(item, dict))):
             strange = [key for key in place if key not in _KNOWN]
@@ -190,7 +208,9 @@ class Reading:
 
 
 _KNOWN = frozenset(
-    [field.alias or name for name, field in Document.model_fields.items()] + list(AttachmentTable.model_fields)
+    [field.alias or name for name, field in Document.model_fields.items()]
+    + list(AttachmentTable.model_fields)
+    + list(AlternativeTable.model_fields)
 )
 
 

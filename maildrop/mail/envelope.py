@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from maildrop.mail import fields, jobfiles, keys
 from maildrop.mail.address import Mailbox
-from maildrop.mail.document import AttachmentTable, Document, Reading, read_document
+from maildrop.mail.document import AlternativeTable, AttachmentTable, Document, Reading, read_document
 from maildrop.mail.model import (
     Attachment,
     BodyFile,
@@ -45,7 +45,7 @@ __all__ = [
     "parse_overrides",
 ]
 
-_LATER = ("alternatives", "notify", "envelope_id", "return", "idempotency_key", "manifest")
+_LATER = ("notify", "envelope_id", "return", "idempotency_key", "manifest")
 _DELIVERY_KEYS = frozenset(
     {"return_path", "recipients", "relay", "not_before", "expires", "priority", "in_doubt", "partial", "meta", *_LATER}
 )
@@ -93,7 +93,7 @@ def parse_envelope(
     options = _options(reading)
     content = _content(reading, files=files, defaults=defaults, limits=limits)
     if open_source is not None and reading.has_problems and "charset" not in reading.bad:
-        reading.add_all(jobfiles.problems_of_texts((content["text"], content["html"]), open_source, limits))
+        reading.add_all(jobfiles.problems_of_texts(content, open_source, limits))
     reading.raise_problems()
     assert author is not None  # noqa: S101  (else there was a problem)
     options["in_doubt"] = options["in_doubt"] or defaults.in_doubt
@@ -160,6 +160,7 @@ def envelope_schema() -> dict[str, Any]:
     schema = Document.model_json_schema(by_alias=True, mode="validation")
     table = AttachmentTable.model_json_schema(mode="validation")
     schema["properties"]["attachments"]["items"] = {"anyOf": [{"type": "string"}, table]}
+    schema["properties"]["alternatives"]["items"] = AlternativeTable.model_json_schema(mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "maildrop envelope.toml"}
 
 
@@ -193,6 +194,8 @@ def _content(reading: Reading, *, files: Collection[str], defaults: Defaults, li
         "in_reply_to": fields.identifiers(reading, "in_reply_to", document.in_reply_to),
         "references": fields.identifiers(reading, "references", document.references),
         "importance": document.importance,
+        "flowed": document.flowed,
+        "text_from_html": defaults.text_from_html if document.text_from_html is None else document.text_from_html,
     }
 
 

@@ -1,22 +1,25 @@
-"""The keys of `envelope.toml` that name files of the job: text, HTML, attachments, and the usual names without keys.
+"""The keys of `envelope.toml` that name files of the job: text, HTML, alternatives, attachments; and the usual names.
 
 A file is known here by its name only; `problems_of_texts` is the exception, for a person who should hear everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from maildrop.errors import InvalidJob, Problem, printable
-from maildrop.mail import fields, keys
+from maildrop.mail import calendar, fields, keys
 from maildrop.mail.charset import charset_fault
-from maildrop.mail.document import AttachmentTable, Reading
-from maildrop.mail.media import type_fault
-from maildrop.mail.model import Attachment, BodyFile, Limits
-from maildrop.mail.part import Source, text_part
+from maildrop.mail.document import AlternativeTable, AttachmentTable, Reading
+from maildrop.mail.media import type_fault, type_of
+from maildrop.mail.model import Alternative, Attachment, BodyFile, Limits
+from maildrop.mail.part import Source, is_text, read_text
+from maildrop.mail.rules import identifier_fault
 
 _FOLDER = "attachments/"
+_METHOD = re.compile(r"method\s*=\s*\"?([A-Za-z0-9-]{1,40})\"?", re.ASCII | re.IGNORECASE)  # RFC 5545 8.1
 
 
 def named(reading: Reading, *, files: Collection[str], charset: str, limits: Limits) -> dict[str, Any]:
@@ -24,24 +27,31 @@ def named(reading: Reading, *, files: Collection[str], charset: str, limits: Lim
     document = reading.document
     _charset(reading, "charset", charset)
     known = files if isinstance(files, set | frozenset) else frozenset(files)
+    text = _body(reading, "text", document.text, "body.txt", files=known, charset=charset)
+    html = _body(reading, "html", document.html, "body.html", files=known, charset=charset)
+    alternatives = _alternatives(reading, document.alternatives, files=known, charset=charset)
+    forms = {form.path for form in (text, html, *alternatives) if form is not None}
     return {
-        "text": _body(reading, "text", document.text, "body.txt", files=known, charset=charset),
-        "html": _body(reading, "html", document.html, "body.html", files=known, charset=charset),
+        "text": text,
+        "html": html,
+        "alternatives": alternatives,
         "attachments": _attachments(reading, document.attachments, files=known, limits=limits),
+        "companions": frozenset(known - forms) if html is not None else frozenset(),
     }
 
 
 def problems_of_texts(
-    bodies: tuple[BodyFile | None, ...], open_source: Callable[[str], Source], limits: Limits
+    content: Mapping[str, Any], open_source: Callable[[str], Source], limits: Limits
 ) -> Iterator[Problem]:
     """Yield what is wrong with the text files themselves: what would stop the message when it is composed."""
-    for body in bodies:
-        if body is None:
+    more = [form for form in content["alternatives"] if is_text(form.type)]
+    for form in (content["text"], content["html"], *more):
+        if form is None:
             continue
         try:
-            source = open_source(body.path)
+            source = open_source(form.path)
             if source.size <= limits.message_octets:
-                text_part(source, subtype="plain", charset=body.charset, boundary="-")
+                read_text(source, form.charset)
         except InvalidJob as refusal:
             yield from refusal.problems
 
@@ -55,6 +65,39 @@ def _body(
     return BodyFile(path=path, charset=charset) if path is not None else None
 
 
+def _alternatives(reading: Reading, value: Any, *, files: Collection[str], charset: str) -> tuple[Alternative, ...]:
+    """Read the list of more forms."""
+    if value is not None and not isinstance(value, list):
+        reading.add("alternatives", 'must be a list of tables such as [{path = "invite.ics"}]')
+        return ()
+    found = (_alternative(reading, f"alternatives[{i}]", item, files, charset) for i, item in enumerate(value or ()))
+    return tuple(alternative for alternative in found if alternative is not None)
+
+
+def _alternative(reading: Reading, place: str, item: Any, files: Collection[str], charset: str) -> Alternative | None:
+    if not isinstance(item, dict):
+        reading.add(place, 'must be a table such as {path = "invite.ics", type = "text/calendar"}')
+        return None
+    table = reading.shaped(AlternativeTable, item, path=place)
+    if table is None:
+        return None
+    if table.charset is not None:
+        _charset(reading, f"{place}.charset", table.charset)
+    path = keys.file(reading, place, table.path, files)
+    said = table.type if table.type is not None else type_of(table.path)
+    media_type, _, parameters = (part.strip(" ") for part in said.partition(";"))
+    fault = type_fault(media_type)
+    method = _METHOD.fullmatch(parameters) if media_type.lower() == calendar.MEDIA_TYPE else None
+    if fault or (parameters and method is None):
+        what = fault or "has a parameter; only text/calendar may have one, its method"
+        reading.add(f"{place}.type", f"'{printable(said, limit=80)}' {what}")
+    if path is None:
+        return None
+    return Alternative(
+        path=path, type=media_type, charset=table.charset or charset, method=method[1].upper() if method else None
+    )
+
+
 def _attachments(reading: Reading, value: Any, *, files: Collection[str], limits: Limits) -> tuple[Attachment, ...]:
     """Read the list of files to attach; without it, every file below `attachments/`."""
     if value is not None and not isinstance(value, list):
@@ -62,14 +105,16 @@ def _attachments(reading: Reading, value: Any, *, files: Collection[str], limits
         return ()
     if reading.given("attachments"):
         found = (_attachment(reading, f"attachments[{index}]", item, files) for index, item in enumerate(value or ()))
-        return tuple(attachment for attachment in found if attachment is not None)
+        attachments = tuple(attachment for attachment in found if attachment is not None)
+        _refuse_twins(reading, attachments)
+        return attachments
     paths = sorted(path for path in files if path.startswith(_FOLDER) and "/." not in path)
     if len(paths) > limits.files:
         reading.add("attachments", f"the folder has {len(paths)} files; at most {limits.files} are allowed")
         return ()
     hint = 'rename the file, or list it with another name: attachments = [{path = "…", name = "…"}]'
     return tuple(
-        Attachment(path=path, name=keys.shown_name(reading, printable(path), path.rpartition("/")[2], hint), type=None)
+        Attachment(path=path, name=keys.shown_name(reading, printable(path), path.rpartition("/")[2], hint))
         for path in paths
     )
 
@@ -84,10 +129,6 @@ def _attachment(reading: Reading, place: str, item: Any, files: Collection[str])
     table = reading.shaped(AttachmentTable, item, path=place)
     if table is None:
         return None
-    if table.inline:
-        reading.add(f"{place}.inline", "is not available in this version", "remove the key")
-    if table.content_id is not None:
-        reading.add(f"{place}.content_id", "is not available in this version", "remove the key")
     if table.type is not None and type_fault(table.type):
         reading.add(f"{place}.type", f"'{printable(table.type, limit=80)}' {type_fault(table.type)}")
     if table.charset is not None:
@@ -104,7 +145,38 @@ def _attached(reading: Reading, place: str, table: AttachmentTable, files: Colle
         name = keys.shown_name(reading, f"{place}.name", table.name)
     else:
         name = keys.shown_name(reading, place, path.rpartition("/")[2], 'write {path = "…", name = "…"}')
-    return Attachment(path=path, name=name, type=table.type, charset=table.charset, description=description)
+    return Attachment(
+        path=path,
+        name=name,
+        type=table.type,
+        charset=table.charset,
+        description=description,
+        inline=table.inline,
+        content_id=_content_id(reading, f"{place}.content_id", table.content_id),
+    )
+
+
+def _content_id(reading: Reading, place: str, value: str | None) -> str | None:
+    """Read a Content-ID; it is kept without angle brackets, as ``cid:`` references name it (RFC 2392)."""
+    if value is None:
+        return None
+    bare = value.strip(" ").removeprefix("<").removesuffix(">")
+    fault = identifier_fault(bare)
+    if fault:
+        reading.add(place, fault.replace("message identifier", "content_id"))
+    return bare
+
+
+def _refuse_twins(reading: Reading, attachments: tuple[Attachment, ...]) -> None:
+    """Two parts of one Content-ID would be one picture shown twice."""
+    seen: dict[str, str] = {}
+    for attachment in attachments:
+        if attachment.content_id is None:
+            continue
+        first = seen.setdefault(attachment.content_id, attachment.path)
+        if first != attachment.path:
+            what = f"two files have the content_id '{attachment.content_id}'"
+            reading.add("attachments", what, "give each its own")
 
 
 def _charset(reading: Reading, path: str, charset: str) -> None:

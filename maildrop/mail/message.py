@@ -7,20 +7,19 @@ random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from maildrop.errors import InvalidJob, Problem, printable
-from maildrop.mail.header import address_field, date_field, id_field, parameter_field, text_field
-from maildrop.mail.model import BodyFile, Content, Limits
-from maildrop.mail.part import Body, Octets, Part, Source, attachment_part, text_part
+from maildrop.errors import InvalidJob
+from maildrop.mail.header import address_field, date_field, id_field, text_field
+from maildrop.mail.model import Content, Limits
+from maildrop.mail.part import Body, Octets, flat
+from maildrop.mail.structure import OpenSource, Structure, too_large
 
 _CHUNK_OCTETS = 64 * 1024  # smaller pieces are joined: each chunk costs a system call
 _PRIORITY = {"high": "1", "normal": "3", "low": "5"}  # X-Priority, which Outlook and its kin read
-
-OpenSource = Callable[[str], Source]
 
 
 class Need(StrEnum):
@@ -82,88 +81,21 @@ def compose(
 ) -> Message:
     """Build the message; raises InvalidJob with every problem of its files. Content's own id and date win."""
     content = mail_content
-    forms, problems = _forms(content, identity, open_source, limits)
-    parts: list[Part] = []
-    for attachment in content.attachments:
-        try:
-            source = open_source(attachment.path)
-            parts.append(attachment_part(source, attachment, boundary=identity.boundary))
-        except InvalidJob as refusal:
-            problems += refusal.problems
-    if problems:
-        raise InvalidJob(where, problems)
+    message_id = content.message_id or identity.message_id
+    domain = message_id.rpartition("@")[2].rstrip(">")
+    structure = Structure(
+        content=content, stem=identity.boundary, domain=domain, open_source=open_source, limits=limits
+    )
+    part = structure.root()
+    if structure.problems:
+        raise InvalidJob(where, structure.problems)
     header = _header(content, identity)
-    part = forms[0] if len(forms) == 1 else _multipart("alternative", forms, identity)
-    if parts:
-        part = _multipart("mixed", [part, *parts], identity)
-    bodies: tuple[Body, ...] = (Octets(header + part.header + b"\r\n"), *_flat(part.body))
+    bodies: tuple[Body, ...] = (Octets(header + part.header + b"\r\n"), *flat(part.body))
     size = sum([body.size for body in bodies])
     if size > limits.message_octets:
-        raise InvalidJob(where, [_too_large(size, limits, where)])
+        raise InvalidJob(where, [too_large(size, limits, where)])
     needs = frozenset({Need.SMTPUTF8}) if _needs_smtputf8(content) else frozenset()
-    return Message(message_id=content.message_id or identity.message_id, size=size, needs=needs, bodies=bodies)
-
-
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    """Several bodies one behind the other."""
-
-    bodies: tuple[Body, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(body.size for body in self.bodies)
-
-    def chunks(self) -> Iterator[bytes]:
-        for body in self.bodies:
-            yield from body.chunks()
-
-
-def _flat(body: Body) -> tuple[Body, ...]:
-    return body.bodies if isinstance(body, _Joined) else (body,)
-
-
-def _forms(
-    content: Content, identity: Identity, open_source: OpenSource, limits: Limits
-) -> tuple[list[Part], list[Problem]]:
-    """Return the forms of the text, plain first (the last one is preferred, RFC 2046 5.1.4); none is an empty text."""
-    forms: list[Part] = []
-    problems: list[Problem] = []
-    files: tuple[tuple[str, BodyFile | None], ...] = (("plain", content.text), ("html", content.html))
-    for subtype, file in files:
-        if file is None:
-            continue
-        try:
-            source = open_source(file.path)
-            if source.size > limits.message_octets:
-                problems.append(_too_large(source.size, limits, printable(file.path)))
-                continue
-            part = text_part(source, subtype=subtype, charset=file.charset, boundary=identity.boundary)
-            forms.append(part)
-        except InvalidJob as refusal:
-            problems += refusal.problems
-    if not forms:
-        header = b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n"
-        forms.append(Part(header=header, body=Octets(b"")))
-    return forms, problems
-
-
-def _too_large(size: int, limits: Limits, where: str) -> Problem:
-    what = f"{size} octets are too large for a message; at most {limits.message_octets} are allowed"
-    return Problem(where=where, what=what, hint="send a link, or fewer files in one mail")
-
-
-def _multipart(subtype: str, parts: Sequence[Part], identity: Identity) -> Part:
-    """Enclose parts; ``=_`` in the boundary can't occur in base64 or quoted-printable (RFC 2045 6.7)."""
-    boundary = f"=_{subtype}_{identity.boundary}"
-    bodies: list[Body] = []
-    delimiter = f"--{boundary}\r\n".encode("ascii")
-    for part in parts:
-        bodies += [Octets(delimiter + part.header + b"\r\n"), *_flat(part.body)]
-        delimiter = f"\r\n--{boundary}\r\n".encode("ascii")
-    bodies.append(Octets(f"\r\n--{boundary}--\r\n".encode("ascii")))
-    header = parameter_field("Content-Type", f"multipart/{subtype}", {"boundary": boundary})
-    return Part(header=header, body=_Joined(tuple(bodies)))
+    return Message(message_id=message_id, size=size, needs=needs, bodies=bodies)
 
 
 def _header(content: Content, identity: Identity) -> bytes:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import struct
 from binascii import b2a_base64, b2a_qp
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from maildrop.errors import InvalidJob, MaildropError, Problem, printable
 from maildrop.mail import media
 from maildrop.mail.charset import CharsetError, decode_text, plain_ascii
-from maildrop.mail.header import LINE_OCTETS, parameter_field, text_field
+from maildrop.mail.header import LINE_OCTETS, id_field, parameter_field, text_field
 from maildrop.mail.lines import SLICE_OCTETS, normalized, scan
 from maildrop.mail.model import Attachment
 
 _LINE = 57  # octets that make one base64 line of 76
 _LINES = 2048  # of them in one slice: 114 KiB of file, 156 KiB on the wire
 _SLICE = struct.Struct("76s" * _LINES)
+_NONE: Mapping[str, str] = {}
 
 
 class SourceChanged(MaildropError):
@@ -143,27 +144,58 @@ class Part:
         return self.body.chunks()
 
 
-def text_part(source: Source, *, subtype: str, charset: str, boundary: str) -> Part:
-    """Make a part of a text file; raises InvalidJob with file, line and octet where it does not decode.
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Several bodies one behind the other."""
 
-    ``boundary`` does not occur in the encoded body.
+    bodies: tuple[Body, ...]
+
+    @property
+    def size(self) -> int:
+        """Octets that ``chunks`` yields."""
+        return sum(body.size for body in self.bodies)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bodies in their order; may raise SourceChanged."""
+        for body in self.bodies:
+            yield from body.chunks()
+
+
+def flat(body: Body) -> tuple[Body, ...]:
+    """Return the bodies that a body is joined of."""
+    return body.bodies if isinstance(body, Joined) else (body,)
+
+
+def is_text(media_type: str) -> bool:
+    """Whether a form of this type is text: sent as UTF-8 with CRLF line ends, not bit for bit."""
+    return media_type.lower().startswith("text/")
+
+
+def read_text(source: Source, charset: str, *, repair: Callable[[bytes], bytes] = bytes) -> bytes:
+    """Return a text file as UTF-8 with CRLF line ends; raises InvalidJob with file, line and octet if it can't be.
+
+    ``repair`` may mend the octets before they are decoded.
     """
-    raw = source.read()
+    raw = repair(source.read())
     octets = plain_ascii(raw, charset)
-    is_plain = octets is not None
-    if octets is None:
-        try:
-            octets = decode_text(raw, charset).encode()
-        except CharsetError as error:
-            problem = Problem(
-                where=f"{printable(source.name)}: line {error.line}",
-                what=printable(str(error)),
-                hint=error.hint,
-            )
-            raise InvalidJob(source.name, [problem]) from None
-        is_plain = plain_ascii(octets, "ascii") is not None
-    encoding, body = _encoded(octets, is_plain=is_plain and boundary.encode() not in octets)
-    header = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n"
+    if octets is not None:
+        return octets
+    try:
+        return decode_text(raw, charset).encode()
+    except CharsetError as error:
+        place = f"{printable(source.name)}: line {error.line}"
+        problem = Problem(where=place, what=printable(str(error)), hint=error.hint)
+        raise InvalidJob(source.name, [problem]) from None
+
+
+def text_part(octets: bytes, media_type: str, parameters: Mapping[str, str] = _NONE, *, boundary: str) -> Part:
+    """Make a part of UTF-8 text with CRLF line ends; ``boundary`` does not occur in the encoded body."""
+    is_plain = plain_ascii(octets, "ascii") == octets and boundary.encode() not in octets
+    encoding, body = _encoded(octets, is_plain=is_plain)
+    header = f"Content-Type: {media_type}; charset=utf-8"
+    if parameters:
+        header += "".join([f"; {key}={value}" for key, value in parameters.items()])
+    header += f"\r\nContent-Transfer-Encoding: {encoding}\r\n"
     return Part(header=header.encode("ascii"), body=Octets(body))
 
 
@@ -182,10 +214,19 @@ def attachment_part(source: Source, attachment: Attachment, *, boundary: str) ->
     types: dict[str, str] = {"charset": attachment.charset} if attachment.charset is not None else {}
     header = parameter_field("Content-Type", media_type, {**types, "name": attachment.name})
     header += f"Content-Transfer-Encoding: {encoding}\r\n".encode("ascii")
-    header += parameter_field("Content-Disposition", "attachment", {"filename": attachment.name})
+    disposition = "inline" if attachment.inline else "attachment"
+    header += parameter_field("Content-Disposition", disposition, {"filename": attachment.name})
+    if attachment.content_id is not None:
+        header += id_field("Content-ID", [f"<{attachment.content_id}>"])
     if attachment.description:
         header += text_field("Content-Description", attachment.description)
     return Part(header=header, body=body)
+
+
+def file_part(source: Source, media_type: str) -> Part:
+    """Make a part of a form that is not text: bit for bit, without a name."""
+    header = f"Content-Type: {media_type}\r\nContent-Transfer-Encoding: base64\r\n".encode("ascii")
+    return Part(header=header, body=Base64File(source))
 
 
 def base64_lines(octets: bytes) -> bytes:

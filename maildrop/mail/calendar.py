@@ -1,0 +1,60 @@
+"""The method of a calendar: what makes an invitation of it in the eyes of a client (RFC 5545, RFC 6047 2.4).
+
+A client shows buttons only if the ``method`` parameter of the part is the METHOD of the calendar in it, so the one is
+taken from the other. What the events in it say is not known here. The only user of icalendar.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+MEDIA_TYPE = "text/calendar"
+LARGEST_OCTETS = 1024 * 1024  # parsing takes some 20 microseconds a line, and the daemon waits for it
+
+_SPLIT_CHARACTER = re.compile(rb"\r?\n[ \t](?=[\x80-\xbf])")  # RFC 5545 3.1 lets a fold stand inside a character
+_METHODS = re.compile(r"[A-Za-z0-9-]{1,40}", re.ASCII)
+
+
+class CalendarError(ValueError):
+    """The text is no calendar, or says two things at once; ``hint`` is the way out."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        """Say what is wrong as the predicate of a sentence."""
+        super().__init__(what)
+        self.hint = hint
+
+
+def whole_characters(octets: bytes, charset: str) -> bytes:
+    """Undo the folds that stand inside a character of UTF-8; other octets stay as they are."""
+    try:
+        is_utf8 = codecs.lookup(charset).name.startswith("utf-8")
+    except LookupError:
+        is_utf8 = False
+    return _SPLIT_CHARACTER.sub(b"", octets) if is_utf8 else octets
+
+
+def method_of(text: str) -> str | None:
+    """Return the METHOD in capitals, None where there is none. Raises CalendarError."""
+    try:
+        from icalendar import Calendar  # noqa: PLC0415  (an extra: not everybody sends invitations)
+    except ImportError:
+        raise CalendarError(
+            "is a calendar; reading its method needs an extra package", "pip install 'maildrop[calendar]'"
+        ) from None
+    if len(text) > LARGEST_OCTETS:
+        raise CalendarError(f"is a calendar of more than {LARGEST_OCTETS} characters", "attach it instead")
+    try:
+        calendars = Calendar.from_ical(text, multiple=True)
+        methods = {str(calendar.get("METHOD", "")).strip().upper() for calendar in calendars}
+    except Exception as error:
+        raise CalendarError(f"is no calendar: {error}", "see RFC 5545, or attach it instead") from None
+    if not methods:
+        raise CalendarError("is no calendar: there is no whole VCALENDAR in it", "see RFC 5545, or attach it instead")
+    if len(methods) > 1:
+        names = " and ".join(sorted(name or "none" for name in methods))
+        raise CalendarError(f"holds calendars with different methods: {names}", "make one file of each")
+    method = methods.pop()
+    if method and _METHODS.fullmatch(method) is None:
+        raise CalendarError("has a METHOD that is no word", "see RFC 5546 1.4 for the methods")
+    return method or None
