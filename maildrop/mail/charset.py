@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from encodings.aliases import aliases
 from functools import lru_cache
@@ -20,11 +21,14 @@ _TRANSFORMS = frozenset({"base64_codec", "bz2_codec", "hex_codec", "quopri_codec
 _CP1141 = frozenset({"cp1141", "ibm1141", "cp01141", "ibm01141", "ccsid01141", "csibm01141", "1141"})
 _NAME_LENGTH = 40  # no character set has a longer name (IANA's own limit)
 _EURO_OCTET = 0x9F  # where cp273 has the currency sign
+_WITH_MARK = {  # codecs that drop a byte order mark, and the marks; without one they expect the machine's order
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+_BLOCK_OCTETS = 64 * 1024  # looked through at a time for the place of a character
 _ASCII_SUPERSETS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "iso8859-2", "cp1250"})
 
 _NAME = re.compile(rf"[\w.:+\-]{{1,{_NAME_LENGTH}}}", re.ASCII)  # it may become a parameter of a header field
-_LINE_END = re.compile("\r\n?|\n")
-_EBCDIC_LINE_END = re.compile("\r[\n\x85]?|\n|\x85")
 _ASCII_TEXT = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 
 
@@ -55,23 +59,21 @@ def decode_text(octets: bytes, charset: str) -> str:
     try:
         text = decode(octets)
     except UnicodeDecodeError as error:
-        line = _line(charset, decode, octets[: error.start])
-        wrong = octets[error.start : max(error.end, error.start + 1)][:8].hex(" ")
-        what = f"octet {error.start} (hex {wrong}) is not {charset}" if wrong else f"the text is cut off; not {charset}"
-        raise CharsetError(what, line=line, offset=error.start) from None
+        mark = len(octets) - len(error.object)  # utf-8-sig counts from behind its mark
+        start = error.start + mark
+        line = _line(charset, decode, octets[:start])
+        wrong = octets[start : max(error.end + mark, start + 1)][:8].hex(" ")
+        what = f"octet {start} (hex {wrong}) is not {charset}" if wrong else f"the text is cut off; not {charset}"
+        raise CharsetError(what, line=line, offset=start) from None
     except UnicodeError as error:  # codecs that do not say where
         raise CharsetError(f"is not {charset}: {error}", line=1, offset=0) from None
     if "\0" in text:
-        at = text.index("\0")
-        offset = _offset(text[:at], octets, charset)
-        line = _breaks(charset, text[:at]) + 1
-        raise CharsetError(
-            f"octet {offset} is NUL", line=line, offset=offset, hint="a text has no NUL; attach it instead"
-        )
+        line, offset = _place(text, text.index("\0"), octets, charset)
+        hint = "a text has no NUL; attach it instead"
+        raise CharsetError(f"octet {offset} is NUL", line=line, offset=offset, hint=hint)
     _refuse_surrogates(text, octets, charset)
-    text = text.removeprefix("\ufeff")
-    text = (_EBCDIC_LINE_END if _is_ebcdic(charset) else _LINE_END).sub("\r\n", text)
-    return text if not text or text.endswith("\r\n") else text + "\r\n"
+    text = _with_line_feeds(text.removeprefix("\ufeff"), charset).replace("\n", "\r\n")
+    return text if not text or text.endswith("\n") else text + "\r\n"
 
 
 def plain_ascii(octets: bytes, charset: str) -> bytes | None:
@@ -138,8 +140,12 @@ def _is_ascii_superset(charset: str) -> bool:
         return False
 
 
-def _breaks(charset: str, text: str) -> int:
-    return len((_EBCDIC_LINE_END if _is_ebcdic(charset) else _LINE_END).findall(text))
+def _with_line_feeds(text: str, charset: str) -> str:
+    """Return the text with every line end as one LF; passes over the whole are quicker than a pattern."""
+    text = text.replace("\r\n", "\n")
+    if _is_ebcdic(charset):
+        text = text.replace("\r\x85", "\n").replace("\x85", "\n")
+    return text.replace("\r", "\n")
 
 
 def _line(charset: str, decode: Callable[[bytes], str], before: bytes) -> int:
@@ -148,23 +154,52 @@ def _line(charset: str, decode: Callable[[bytes], str], before: bytes) -> int:
         text = decode(before)
     except UnicodeError:
         text = before.decode("latin-1")
-    return _breaks(charset, text) + 1
+    return _with_line_feeds(text, charset).count("\n") + 1
 
 
-def _offset(before: str, octets: bytes, charset: str) -> int:
-    """Return how many octets of the file hold the text ``before``."""
+def _place(text: str, index: int, octets: bytes, charset: str) -> tuple[int, int]:
+    """Return the line (from 1) and the octet offset (from 0) of the character ``text[index]``."""
+    line = _with_line_feeds(text[:index], charset).count("\n") + 1
     if _decoder(charset) is _decode_cp1141:
-        return len(before)  # one octet a character
+        return line, index  # one octet a character
     name = codecs.lookup(charset).name
-    offset = len(before.encode(name, "surrogatepass" if name.startswith("utf-") and name != "utf-7" else "replace"))
-    return min(offset, len(octets))
+    if not name.startswith(("utf-16", "utf-32")):
+        return line, _offset(index, octets, name)
+    marks = _WITH_MARK.get(name, ())
+    before = len(text[:index].encode(f"{name[:6]}-le"))
+    return line, before + (len(marks[0]) if octets.startswith(marks) else 0)
+
+
+def _offset(index: int, octets: bytes, name: str) -> int:
+    """Return where character number ``index`` begins, or the shift sequence of UTF-7 that it is part of.
+
+    The octets are decoded again in blocks: encoding the text before would give other marks, shifts and escapes.
+    """
+    decoder = codecs.getincrementaldecoder(name)()
+    start, state = 0, decoder.getstate()
+    for start in range(0, len(octets), _BLOCK_OCTETS):
+        state = decoder.getstate()
+        count = len(decoder.decode(octets[start : start + _BLOCK_OCTETS]))
+        if count > index:
+            break
+        index -= count
+
+    def characters(length: int) -> int:
+        decoder.setstate(state)
+        return len(decoder.decode(octets[start : start + length]))
+
+    lengths = range(_BLOCK_OCTETS + 1)
+    end = bisect_right(lengths, index, key=characters)
+    if name != "utf-7":
+        return start + end - 1
+    begin = bisect_left(lengths, characters(end - 1), key=characters)
+    return start + begin if begin else start - len(state[0])
 
 
 def _refuse_surrogates(text: str, octets: bytes, charset: str) -> None:
-    """Refuse half characters, which UTF-7 and UTF-16 codecs may let through and UTF-8 can't carry."""
+    """Refuse half characters, which UTF-7 lets through and UTF-8 can't carry."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        offset = _offset(text[: error.start], octets, charset)
-        line = _breaks(charset, text[: error.start]) + 1
+        line, offset = _place(text, error.start, octets, charset)
         raise CharsetError(f"octet {offset} begins half a character", line=line, offset=offset) from None
