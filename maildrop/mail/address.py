@@ -3,6 +3,7 @@
 The grammar is our own and strict (RFC 5322 addr-spec, RFC 5321 lengths and address literals, RFC 6531 for local parts
 that are not ASCII): the standard library cuts ``a@b,c@d`` to its first half or passes ``a@b> NOTIFY=NEVER`` through.
 Domains follow IDNA 2008 with the UTS 46 mapping, so ``faß.example`` is ``xn--fa-hia.example`` (the only user of idna).
+A local part that is an encoded word (RFC 2047) is refused: programs on the way would read another address out of it.
 Whether a domain exists is not asked here.
 """
 
@@ -11,19 +12,20 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
 
 from maildrop.errors import printable
+from maildrop.mail.addresslist import SHOWN, AddressError, elements
 from maildrop.mail.rules import header_fault
+
+__all__ = ["AddressError", "Mailbox", "parse_mailbox", "parse_mailbox_list", "parse_path", "same_path"]
 
 _LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
 _ADDRESS_OCTETS = 254  # RFC 5321 4.5.3.1.3: a path of 256 with its brackets
 _DOMAIN_CHARACTERS = 255  # longer can't become a domain, and is not worth mapping
-_SHOWN = 80  # characters of a wrong address repeated in a message
 
 _ATEXT = r"[\w!#$%&'*+\-/=?^`{|}~\x80-\U0010ffff]"
 _DOT_ATOM = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*", re.ASCII)
@@ -34,12 +36,9 @@ _PLAIN = re.compile(
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _WORD = re.compile(rf' *(?:"((?:[^"\\]|\\.)*)"|((?:{_ATEXT}|\.)+))', re.ASCII)
-_LIST_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[[^\[\]]*\]|\\.|[^"\[\\(),:;<>]+|.')
+_ENCODED_WORD = re.compile(r"=\?[^?]+\?[bBqQ]\?[^?]*\?=")
+_JOINERS = "\u200c\u200d"  # legal in a domain where a script needs them
 _ESCAPED = re.compile(r"\\(.)")
-
-
-class AddressError(ValueError):
-    """The text is not the address that was expected; says what is wrong and what was expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +76,11 @@ def parse_mailbox(text: str) -> Mailbox:
 def parse_mailbox_list(text: str, *, obsolete: bool = False) -> tuple[Mailbox, ...]:
     """Read an RFC 5322 mailbox list: names with commas, dots at the end or parentheses need quotes there.
 
-    ``obsolete`` is for header fields of finished messages: members of groups count, and so do lists with holes.
-    Raises AddressError.
+    ``obsolete`` is for header fields of finished messages: members of groups count, lists may have holes, and a name
+    in encoded words may hold commas that should have been encoded. Raises AddressError.
     """
     mailboxes = []
-    for element in _elements(_checked(text), groups=obsolete):
+    for element in elements(_checked(text), groups=obsolete):
         if not element and obsolete:
             continue
         if not element:
@@ -128,7 +127,7 @@ def _checked(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return printable(text, limit=_SHOWN)
+    return printable(text, limit=SHOWN)
 
 
 def _name_and_spec(text: str) -> tuple[str, str]:
@@ -165,52 +164,6 @@ def _strict_mailbox(element: str) -> Mailbox:
     return _mailbox(" ".join(words).strip(" "), *_local_and_domain(spec))
 
 
-def _elements(text: str, *, groups: bool) -> Iterator[str]:
-    """Cut a list at its commas, leaving out comments; quoted strings, brackets and literals stay whole."""
-    element, in_angle, in_group = "", False, False
-    for mark in _without_comments(text):
-        if mark == "<":
-            in_angle = True
-        elif mark == ">":
-            in_angle = False
-        elif not in_angle and mark in (":", ";"):
-            if not groups or in_group != (mark == ";"):
-                raise AddressError(f"'{_shown(text)}' has a '{mark}'; groups are not supported, expected addresses")
-            if mark == ";" and element.strip(" "):
-                yield element.strip(" ")
-            element, in_group = "", mark == ":"
-            continue
-        elif not in_angle and mark == ",":
-            yield element.strip(" ")
-            element = ""
-            continue
-        element += mark
-    if in_group:
-        raise AddressError(f"the group in '{_shown(text)}' has no closing ';'")
-    if element.strip(" ") or not groups:
-        yield element.strip(" ")
-
-
-def _without_comments(text: str) -> Iterator[str]:
-    """Return the tokens of a list; each comment, nested ones included, is one blank."""
-    depth = 0
-    for match in _LIST_TOKEN.finditer(text):
-        mark = match.group()
-        if mark == '"' and not depth:
-            raise AddressError(f"'{_shown(text)}' has a double quote that is never closed")
-        if mark == "(":
-            depth += 1
-        elif mark == ")":
-            depth -= 1
-            if depth < 0:
-                raise AddressError(f"'{_shown(text)}' has a ')' too many; a name with parentheses needs double quotes")
-            yield " "
-        elif not depth:
-            yield mark
-    if depth:
-        raise AddressError(f"'{_shown(text)}' has a '(' that is never closed")
-
-
 def _local_and_domain(spec: str) -> tuple[str, str]:
     """Read an addr-spec: ``local@domain`` with the quotes of the local part removed."""
     quoted = _QUOTED.match(spec)
@@ -224,7 +177,7 @@ def _local_and_domain(spec: str) -> tuple[str, str]:
             raise AddressError(f"'{_shown(spec)}' has no '@'; expected an address such as user@example.com")
         if len(local) > _LOCAL_OCTETS or _DOT_ATOM.fullmatch(local) is None:
             raise AddressError(f"'{_shown(spec)}' is not an address; {_what_is_wrong(local)}")
-    if not local.isascii() and any(unicodedata.category(character)[0] in "ZC" for character in local):
+    if not local.isascii() and any(unicodedata.category(sign)[0] in "ZC" for sign in local if not sign.isascii()):
         raise AddressError(f"'{_shown(spec)}' has an invisible character before the '@'")
     _wire_local(local)
     _wire_domain(domain)
@@ -245,6 +198,9 @@ def _what_is_wrong(local: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _wire_local(local: str) -> str:
+    """Return the local part, quoted where it has to be."""
+    if "=?" in local and _ENCODED_WORD.search(local):
+        raise AddressError(f"'{_shown(local)}' before the '@' is an encoded word; expected the address itself")
     wire = local
     if _DOT_ATOM.fullmatch(local) is None:
         wire = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -265,13 +221,32 @@ def _wire_domain(domain: str) -> str:
         try:
             ascii_domain = idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
         except UnicodeError as error:
-            raise AddressError(f"'{_shown(domain)}' is not a domain: {printable(str(error), limit=_SHOWN)}") from None
+            raise AddressError(f"'{_shown(domain)}' is not a domain: {printable(str(error), limit=SHOWN)}") from None
     labels = ascii_domain.split(".")
     if not all(_LABEL.fullmatch(label) for label in labels):
         raise AddressError(f"'{_shown(domain)}' is not a domain; expected labels of letters, digits, hyphens")
+    false = next((label for label in labels if not _is_honest(label)), "")
+    if false:
+        raise AddressError(f"'{_shown(domain)}' is not a domain; '{_shown(false)}' stands for no name in any script")
     if labels[-1].isdigit():
         raise AddressError(f"'{_shown(domain)}' is not a domain; an IP address stands in brackets: [192.0.2.1]")
     return ascii_domain
+
+
+def _is_honest(label: str) -> bool:
+    """Whether an ASCII label is no A-label, or one that stands for visible characters (RFC 5891 5.4).
+
+    Which of them a registry sells is not asked: there are hosts with pictures for names, and they have no other form.
+    """
+    if label[:4].lower() != "xn--":
+        return True
+    try:
+        text = label[4:].lower().encode("ascii").decode("punycode")
+        again = text.encode("punycode").decode("ascii")
+    except UnicodeError:
+        return False
+    visible = not any(unicodedata.category(character)[0] in "ZC" and character not in _JOINERS for character in text)
+    return visible and not text.isascii() and again == label[4:].lower()
 
 
 def _literal(domain: str) -> str:

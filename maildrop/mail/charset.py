@@ -21,7 +21,8 @@ _TRANSFORMS = frozenset({"base64_codec", "bz2_codec", "hex_codec", "quopri_codec
 _CP1141 = frozenset({"cp1141", "ibm1141", "cp01141", "ibm01141", "ccsid01141", "csibm01141", "1141"})
 _NAME_LENGTH = 40  # no character set has a longer name (IANA's own limit)
 _EURO_OCTET = 0x9F  # where cp273 has the currency sign
-_WITH_MARK = {  # codecs that drop a byte order mark, and the marks; without one they expect the machine's order
+# Codecs that drop a byte order mark, and the marks; without one they expect the machine's order.
+_WITH_MARK: dict[str, tuple[bytes, ...]] = {
     "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
 }
