@@ -46,7 +46,7 @@ class CharsetError(ValueError):
 
 def charset_fault(name: str) -> str:
     """Say why ``name`` is not a character set (with the nearest one that is), or return an empty string."""
-    if _decoder(name) is not None:
+    if decoder(name) is not None:
         return ""
     meant = did_you_mean(name.lower(), _known_names()) if len(name) <= _NAME_LENGTH else ""
     return "is not a known character set" + (f"; {meant}" if meant else "")
@@ -54,7 +54,7 @@ def charset_fault(name: str) -> str:
 
 def decode_text(octets: bytes, charset: str) -> str:
     """Return the text with CRLF line ends, a final one included, without byte order mark. Raises CharsetError."""
-    decode = _decoder(charset)
+    decode = decoder(charset)
     if decode is None:
         raise CharsetError(charset_fault(charset), line=1, offset=0)
     try:
@@ -88,8 +88,8 @@ def plain_ascii(octets: bytes, charset: str) -> bytes | None:
 
 
 @lru_cache(maxsize=256)
-def _decoder(charset: str) -> Callable[[bytes], str] | None:
-    """Return the strict decoder, or None where ``charset`` names none."""
+def decoder(charset: str) -> Callable[[bytes], str] | None:
+    """Return the strict decoder, which raises UnicodeError, or None where ``charset`` is no character set."""
     if re.sub(r"[^a-z0-9]", "", charset.lower()) in _CP1141:
         return _decode_cp1141
     if _NAME.fullmatch(charset) is None:
@@ -126,7 +126,7 @@ def _decode_cp1141(octets: bytes) -> str:
 @lru_cache(maxsize=256)
 def _is_ebcdic(charset: str) -> bool:
     """Whether NEL and the letters stand where EBCDIC has them."""
-    decode = _decoder(charset)
+    decode = decoder(charset)
     try:
         return decode is not None and decode(b"\x15\xc1") == "\x85A"
     except UnicodeError:
@@ -161,7 +161,7 @@ def _line(charset: str, decode: Callable[[bytes], str], before: bytes) -> int:
 def _place(text: str, index: int, octets: bytes, charset: str) -> tuple[int, int]:
     """Return the line (from 1) and the octet offset (from 0) of the character ``text[index]``."""
     line = _with_line_feeds(text[:index], charset).count("\n") + 1
-    if _decoder(charset) is _decode_cp1141:
+    if decoder(charset) is _decode_cp1141:
         return line, index  # one octet a character
     name = codecs.lookup(charset).name
     if not name.startswith(("utf-16", "utf-32")):
@@ -176,18 +176,18 @@ def _offset(index: int, octets: bytes, name: str) -> int:
 
     The octets are decoded again in blocks: encoding the text before would give other marks, shifts and escapes.
     """
-    decoder = codecs.getincrementaldecoder(name)()
-    start, state = 0, decoder.getstate()
+    reader = codecs.getincrementaldecoder(name)()
+    start, state = 0, reader.getstate()
     for start in range(0, len(octets), _BLOCK_OCTETS):
-        state = decoder.getstate()
-        count = len(decoder.decode(octets[start : start + _BLOCK_OCTETS]))
+        state = reader.getstate()
+        count = len(reader.decode(octets[start : start + _BLOCK_OCTETS]))
         if count > index:
             break
         index -= count
 
     def characters(length: int) -> int:
-        decoder.setstate(state)
-        return len(decoder.decode(octets[start : start + length]))
+        reader.setstate(state)
+        return len(reader.decode(octets[start : start + length]))
 
     lengths = range(_BLOCK_OCTETS + 1)
     end = bisect_right(lengths, index, key=characters)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from maildrop.mail.address import Mailbox
+from maildrop.mail.charset import decoder
 
 LINE_OCTETS = 998  # RFC 5322 2.1.1, without the CRLF
 _FOLD_AT = 78  # likewise, the recommended length
@@ -112,14 +113,17 @@ def decode_words(value: str) -> str:
 
 def _decoded(match: re.Match[str]) -> str:
     charset, encoding, payload = match.groups()
+    decode = decoder(charset)
+    if decode is None:
+        return match.group()
     try:
         if encoding in "bB":
             octets = b64decode(payload + "=" * (-len(payload) % 4))
         else:
             raw = payload.replace("_", " ").encode("ascii")
             octets = re.sub(rb"=([0-9A-Fa-f]{2})", lambda hexes: bytes.fromhex(hexes[1].decode()), raw)
-        return octets.decode(charset)
-    except (LookupError, ValueError):
+        return decode(octets)
+    except ValueError:
         return match.group()
 
 
@@ -156,21 +160,22 @@ def _mixed_pieces(value: str, *, used: int) -> list[str]:
     before, after = pieces[:first], pieces[last + 1 :]
     column = used if not before else 1  # a word after plain text may always begin a new line
     encoded = "".join(pieces[first : last + 1])
-    lead = encoded[: len(encoded) - len(encoded.lstrip(" "))] if before else ""
-    words = _words(encoded[len(lead) :], used=column)
     if before:
-        words[0] = lead + words[0]
-    return before + words + after
+        encoded = encoded[1:]  # one blank stands between text and word; what more there was goes into the word
+    return before + _words(encoded, used=column) + after
 
 
-def _words(text: str, *, used: int) -> list[str]:
-    """Return RFC 2047 words for ``text``, B or Q, whichever is shorter; the first fits a line with ``used`` octets."""
+def _words(text: str, *, used: int, full: int = _WORD) -> list[str]:
+    """Return RFC 2047 words of at most ``full`` octets for ``text``, B or Q, whichever is shorter.
+
+    The first fits a line with ``used`` octets.
+    """
     octets = text.encode("utf-8", "surrogatepass")
     q_length = sum(len(_Q[octet]) for octet in octets)
     as_q = q_length <= (len(octets) + 2) // 3 * 4
     words: list[str] = []
     room = _WORD_LINE - (used if used <= _CROWDED else 1) - _OVERHEAD
-    for piece in _cut(text, as_q=as_q, first=min(room, _WORD - _OVERHEAD)):
+    for piece in _cut(text, as_q=as_q, first=min(room, full - _OVERHEAD), full=full - _OVERHEAD):
         if as_q:
             words.append("=?utf-8?q?" + "".join([_Q[octet] for octet in piece]) + "?=")
         else:
@@ -178,10 +183,11 @@ def _words(text: str, *, used: int) -> list[str]:
     return words
 
 
-def _cut(text: str, *, as_q: bool, first: int) -> Iterable[bytes]:
-    """Cut ``text`` between characters so that each piece fits one word; the first has less room."""
-    room = first if as_q else first // 4 * 3
-    full = _WORD - _OVERHEAD if as_q else (_WORD - _OVERHEAD) // 4 * 3
+def _cut(text: str, *, as_q: bool, first: int, full: int) -> Iterable[bytes]:
+    """Cut ``text`` between characters so that each piece has room in one word: in the first less than in a full one."""
+    if not as_q:
+        first, full = first // 4 * 3, full // 4 * 3
+    room = first
     piece, length = bytearray(), 0
     for character in text:
         octets = character.encode("utf-8", "surrogatepass")
@@ -199,15 +205,20 @@ def _phrase(name: str, *, used: int) -> list[str]:
     if _is_plain(name) and len(name) <= _QUOTED_NAME:
         if _ATOM_WORDS.fullmatch(name):
             return [f" {name}"]
-        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-        return [f' "{escaped}"']
+        quoted = _quoted(name)
+        if len(quoted) <= _QUOTED_NAME:
+            return [f" {quoted}"]
     return [f" {word}" for word in _words(name, used=used)]
 
 
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def _old_parameter(key: str, text: str) -> list[str]:
-    if _is_plain(text) and len(text) <= _QUOTED_NAME:
+    if _is_plain(text) and len(_quoted(text)) <= _QUOTED_NAME:
         return _parameter(key, text)
-    words = _words(text, used=len(key) + len(' =";'))
+    words = _words(text, used=len(key) + len(' ="";'), full=_WORD - len('";'))
     words[0] = f'{key}="{words[0]}'
     words[-1] += '"'
     return [f" {word}" for word in words]
@@ -218,8 +229,9 @@ def _parameter(key: str, text: str) -> list[str]:
     if _is_plain(text) and len(text) <= _QUOTED_NAME:
         if _TOKEN.fullmatch(text):
             return [f" {key}={text}"]
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        return [f' {key}="{escaped}"']
+        quoted = _quoted(text)
+        if len(quoted) <= _QUOTED_NAME:
+            return [f" {key}={quoted}"]
     first, *more = _continuations(text)
     if not more:
         return [f" {key}*={first}"]

@@ -7,6 +7,7 @@ control character that reaches a header field is how one field becomes two, so i
 from __future__ import annotations
 
 import re
+import unicodedata
 
 FILE_NAME_OCTETS = 255  # what the file systems of receivers can store
 IDENTIFIER_OCTETS = 900  # an identifier can't be folded, and a line may have 998 octets
@@ -32,8 +33,8 @@ def header_fault(text: str) -> str:
 
 def file_name_fault(name: str) -> str:
     """Say why ``name`` can't be the name of an attachment."""
-    if name in ("", ".", ".."):
-        return f"'{name}' is not a file name" if name else "the file name is empty"
+    if name in (".", "..") or _shows_nothing(name):
+        return f"'{name}' is not a file name" if name.startswith(".") else "the file name is empty"
     fault = header_fault(name)
     if fault:
         return f"the file name {fault}"
@@ -46,6 +47,10 @@ def file_name_fault(name: str) -> str:
     if octets > FILE_NAME_OCTETS:
         return f"the file name has {octets} octets; at most {FILE_NAME_OCTETS} are allowed"
     return ""
+
+
+def _shows_nothing(name: str) -> bool:
+    return not name or not (name.isascii() or any(unicodedata.category(sign) not in ("Zs", "Cf") for sign in name))
 
 
 def identifier_fault(text: str) -> str:

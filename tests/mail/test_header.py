@@ -5,19 +5,43 @@ from __future__ import annotations
 import email.header
 import email.policy
 import email.utils
+import re
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes
+from quopri import decodestring
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maildrop.mail.address import Mailbox
 from maildrop.mail.header import address_field, date_field, decode_words, id_field, parameter_field, text_field
+from maildrop.mail.rules import file_name_fault
 
 # What rules.header_fault lets through.
 printable = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=300).map(lambda t: t.strip())
+
+
+# The same with what encoders trip over, at the lengths where lines and words end.
+marks = st.sampled_from(
+    ["=?", "?=", "=", "?", '"', "\\", "(", ")", ",", "<", ">", "@", ";", " ", "    ", "é", "€", "\U0001f600"]
+)
+tricky = st.lists(marks | st.text("ab", min_size=1, max_size=80), max_size=30).map(lambda t: "".join(t).strip(" "))
+
+_WORD_LIKE = re.compile(rb"=\?[^ ]*?\?[bq]\?[^ ]*?\?=")
+_WORD_FORM = re.compile(rb"=\?utf-8\?(?:b\?([A-Za-z0-9+/=]*)|q\?([!-<>@-~=]*))\?=")
+
+
+def check_words(line: bytes) -> None:
+    """Check that each encoded word of a line is short and holds whole characters."""
+    for found in _WORD_LIKE.findall(line):
+        match = _WORD_FORM.fullmatch(found)
+        assert match is not None
+        assert len(found) <= 75
+        octets = decodestring(match[2].replace(b"_", b"=20")) if match[1] is None else b64decode(match[1])
+        assert octets.decode()
 
 
 def check_lines(octets: bytes) -> list[bytes]:
@@ -31,6 +55,10 @@ def check_lines(octets: bytes) -> list[bytes]:
         assert len(line) <= 998
         if b"=?" in line:
             assert len(line) <= 76
+            check_words(line)
+        if len(line) > 78:  # allowed only where there is no blank to fold at
+            value = line if index else line.partition(b":")[2]
+            assert b" " not in value.strip(b" ")
     return lines
 
 
@@ -95,7 +123,8 @@ def test_no_line_is_too_long() -> None:
         assert decode_words(unfolded(encoded)) == value
 
 
-@given(printable)
+@settings(max_examples=300)
+@given(printable | tricky)
 def test_text_is_read_back(value: str) -> None:
     """Any value without controls comes back unchanged, for the standard library too."""
     encoded = text_field("Subject", value)
@@ -148,7 +177,10 @@ def test_long_quoted_name_with_parentheses() -> None:
     ]
 
 
-@given(st.lists(st.tuples(printable, st.sampled_from(["a@x.example", "b.c@y.example"])), min_size=1, max_size=12))
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(printable | tricky, st.sampled_from(["a@x.example", "b.c@y.example"])), min_size=1, max_size=12)
+)
 def test_addresses_are_read_back(people: list[tuple[str, str]]) -> None:
     """Any list of names gives the same addresses and names back."""
     octets = address_field("To", [mailbox(name, address) for name, address in people])
@@ -199,7 +231,8 @@ def test_dates_need_a_time_zone() -> None:
         date_field("Date", datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=120).map(str.strip))
+@settings(max_examples=300)
+@given((printable | tricky).filter(lambda name: bool(name) and not (name[0] == "<" and name[-1] == ">")))
 def test_file_names_are_read_back(name: str) -> None:
     """Any file name comes back from RFC 2231, and from RFC 2047 for old clients."""
     octets = parameter_field("Content-Disposition", "attachment", {"filename": name})
@@ -211,6 +244,53 @@ def test_file_names_are_read_back(name: str) -> None:
     assert max(map(len, check_lines(octets))) <= 78
     shown = message_from_bytes(octets.replace(b"\r\n ", b" ") + b"\r\n").get_param("name")
     assert decoded(email.utils.collapse_rfc2231_value(shown or "")) == name
+
+
+@pytest.mark.parametrize("mark", ["é", "=?", '"', "\\", "€"])
+@pytest.mark.parametrize("length", [1, 10, 30, *range(44, 80), 110, 111, 112, 113, 200])
+def test_lines_end_where_they_must(mark: str, length: int) -> None:
+    """At every length where a word or a line is just full, no line is a single octet too long."""
+    for name in (mark + "a" * length, "a" * length + mark, mark * length, "a b" + " " * length + mark):
+        check_lines(parameter_field("Content-Type", "a/b", {"charset": "x", "name": name}))
+        check_lines(parameter_field("Content-Type", "a/b", {"name": name, "method": "REQUEST"}))
+        check_lines(parameter_field("Content-Disposition", "attachment", {"filename": name, "size": "1"}))
+        check_lines(text_field("Subject", name))
+        check_lines(address_field("To", [mailbox(name), mailbox(name)]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "/etc/passwd",
+        "..\\x",
+        "a\0b",
+        "a\nb",
+        "\u200b",
+        "\u3000\xa0",
+        "\ufeff",
+        "a\u202eb",
+        "é" * 128,
+    ],
+)
+def test_names_are_no_paths_and_never_empty(name: str) -> None:
+    """A name that is a path, shows nothing, turns the reading direction or does not fit a file system is refused."""
+    assert file_name_fault(name)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.from_regex(r"<[!-;=?-~]{1,90}>", fullmatch=True), min_size=1, max_size=40))
+def test_threads_are_read_back(ids: list[str]) -> None:
+    """Identifiers of any form are folded at blanks, never encoded, and come back in order."""
+    for name in ("References", "In-Reply-To"):
+        octets = id_field(name, ids)
+        assert unfolded(octets).split(" ") == ids
+        lines = octets[:-2].split(b"\r\n")
+        assert all(len(line) <= 78 or line.strip().count(b" ") == (line[:1] != b" ") for line in lines)
+        assert all(line.strip(b" ") for line in lines)
 
 
 def test_continuations_hold_whole_characters() -> None:
@@ -230,6 +310,11 @@ def test_continuations_hold_whole_characters() -> None:
         ("=?utf-8?b?a?=", "=?utf-8?b?a?="),
         ("=?utf-8?q?=ff?=", "=?utf-8?q?=ff?="),
         ("plain", "plain"),
+        ("=?cp1141?q?=9F=F5?=", "€5"),
+        ("=?unicode_escape?q?=5Cq?=", "=?unicode_escape?q?=5Cq?="),
+        ("=?rot13?q?a?=", "=?rot13?q?a?="),
+        ("=?utf-8*en?Q?a_b?=", "a b"),
+        ("=?utf-8?b?é?=", "=?utf-8?b?é?="),
     ],
 )
 def test_words_are_decoded_for_people(value: str, text: str) -> None:
