@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from html import escape, unescape
+from html import unescape
 
 Replace = Callable[[str], str | None]
 """Takes a reference as it is meant (entities resolved, outer blanks gone); returns the new one, None to leave it."""
@@ -22,7 +22,12 @@ _UNQUOTED = re.compile(r"[^\s>]+")
 _RAW_TEXT = {  # elements whose content is no markup, with the tag that ends them
     name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style", "textarea", "title", "xmp")
 }
-_URL = re.compile(r"""(url\(\s*)("[^"\n]*"|'[^'\n]*'|[^\s"'()]+)(?=\s*\))""", re.IGNORECASE)
+_QUOTE = "[\"']|&(?:quot|apos|#0*3[49]|#[xX]0*2[27]);"  # in an attribute it may be written as an entity
+_URL = re.compile(
+    rf"""url\(\s*(?:(?P<quote>{_QUOTE})(?P<quoted>(?:(?!(?P=quote))[^\n])*)(?=(?P=quote)\s*\))"""
+    rf"""|(?!{_QUOTE})(?P<bare>[^\s"'()]+)(?=\s*\)))""",
+    re.IGNORECASE,
+)
 _BLANKS = " \t\r\n\f"
 
 
@@ -37,13 +42,12 @@ def rewritten(html: str, replace: Replace) -> str:
 
 
 def rewritten_css(css: str, replace: Replace) -> str:
-    """Return CSS likewise, for its ``url(…)``."""
+    """Return CSS likewise, for its ``url(…)``; entities are resolved, since the style of an element is an attribute."""
 
     def one(match: re.Match[str]) -> str:
-        written = match[2]
-        quote = written[0] if written[0] in "\"'" else ""
-        new = replace(written.strip("\"'" + _BLANKS))
-        return match[0] if new is None else f"{match[1]}{quote}{new}{quote}"
+        inside = match[match.lastgroup or 0]
+        new = replace(unescape(inside).strip(_BLANKS))
+        return match[0] if new is None else match[0].removesuffix(inside) + new
 
     return _URL.sub(one, css) if "(" in css else css
 
@@ -104,7 +108,6 @@ def _changed_value(attribute: str, value: str, replace: Replace) -> str | None:
     if attribute in _REFERRING:
         return replace(unescape(value).strip(_BLANKS))
     if attribute == "style":
-        css = unescape(value)
-        new = rewritten_css(css, replace)
-        return None if new == css else escape(new)
+        css = rewritten_css(value, replace)
+        return None if css == value else css
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.policy
+import quopri
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -314,3 +315,14 @@ def test_base64_sizes(length: int) -> None:
     assert len(lines) == base64_size(length)
     assert all(len(line) <= 76 for line in lines.split(b"\r\n"))
     assert not lines or lines.endswith(b"\r\n")
+
+
+def test_quoted_printable_lines_end_at_76(composed: Composed) -> None:
+    """A blank at the end of a full line is encoded on a line of its own; binascii alone would make it 77 octets."""
+    for width in range(66, 80):
+        text = b"\xc3\xa9" + b"x" * width + b" \r\n" + b"\xc3\xa9" + b"x" * width + b"\t\r\n"
+        octets = composed(HEAD, {"body.txt": text})[1]
+        assert b"quoted-printable" in octets
+        body = octets.partition(b"\r\n\r\n")[2]
+        assert max(map(len, body.split(b"\r\n"))) <= 76
+        assert quopri.decodestring(body) == text
