@@ -232,7 +232,7 @@ def test_dates_need_a_time_zone() -> None:
 
 
 @settings(max_examples=300)
-@given((printable | tricky).filter(lambda name: bool(name) and not (name[0] == "<" and name[-1] == ">")))
+@given((printable | tricky).filter(lambda name: name[:1] + name[-1:] not in ("", "<>", '""')))  # `email` removes those
 def test_file_names_are_read_back(name: str) -> None:
     """Any file name comes back from RFC 2231, and from RFC 2047 for old clients."""
     octets = parameter_field("Content-Disposition", "attachment", {"filename": name})
