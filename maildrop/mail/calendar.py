@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from maildrop.mail.part import Source, read_text
+
 MEDIA_TYPE = "text/calendar"
 LARGEST_OCTETS = 1024 * 1024  # parsing takes some 20 microseconds a line, and the daemon waits for it
 
@@ -23,6 +25,11 @@ class CalendarError(ValueError):
         """Say what is wrong as the predicate of a sentence."""
         super().__init__(what)
         self.hint = hint
+
+
+def read_calendar(source: Source, charset: str) -> bytes:
+    """Return a calendar as UTF-8 with CRLF line ends, its characters whole; raises InvalidJob as `read_text` does."""
+    return read_text(source, charset, repair=lambda octets: whole_characters(octets, charset))
 
 
 def whole_characters(octets: bytes, charset: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from html import unescape
 
 Replace = Callable[[str], str | None]
@@ -52,26 +53,59 @@ def rewritten_css(css: str, replace: Replace) -> str:
     return _URL.sub(one, css) if "(" in css else css
 
 
+def images_without_words(html: str) -> tuple[str, ...]:
+    """Return the ``src`` of each image that has no ``alt``, for those who can't see it."""
+    found = []
+    for tag in _tags(html):
+        values = {name: html[start:end] for name, start, end in reversed(tag.attributes)}
+        if tag.name == "img" and "alt" not in values:
+            found.append(unescape(values.get("src", "")).strip(_BLANKS))
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class _Tag:
+    """A start tag: where the values of its attributes stand, and the raw text behind it, if its content is that."""
+
+    name: str
+    attributes: list[tuple[str, int, int]]
+    raw_text: tuple[int, int] = (0, 0)
+
+
 def _changes(html: str, replace: Replace) -> Iterator[tuple[int, int, str]]:
     """Yield what changes, from the start to the end: where, and what stands there afterwards."""
+    for tag in _tags(html):
+        for name, start, end in tag.attributes:
+            value = html[start:end]
+            if name in _REFERRING:
+                new = replace(unescape(value).strip(_BLANKS))
+            else:
+                new = rewritten_css(value, replace) if name == "style" else None
+            if new is not None and new != value:
+                yield start, end, new
+        if tag.name == "style":
+            start, end = tag.raw_text
+            css = rewritten_css(html[start:end], replace)
+            if css != html[start:end]:
+                yield start, end, css
+
+
+def _tags(html: str) -> Iterator[_Tag]:
+    """Yield the start tags in their order; what is in comments, scripts and titles is none."""
     at = html.find("<")
     while at >= 0:
         if html.startswith("<!--", at):
             at = _behind_comment(html, at)
-        elif tag := _TAG.match(html, at):
-            at = tag.end()
+        elif opened := _TAG.match(html, at):
+            tag = _Tag(opened[0][1:].lower(), [])
+            at = opened.end()
             while attribute := _ATTRIBUTE.match(html, at):
-                at = attribute.end()
-                if attribute[2]:
-                    start, end, at = _value(html, at)
-                    new = _changed_value(attribute[1].lower(), html[start:end], replace)
-                    if new is not None:
-                        yield start, end, new
-            name = tag[0][1:].lower()
-            if name in _RAW_TEXT:
-                start, at = at, _end_of_raw_text(html, at, name)
-                if name == "style" and (css := rewritten_css(html[start:at], replace)) != html[start:at]:
-                    yield start, at, css
+                start, end, at = _value(html, attribute.end()) if attribute[2] else (at, at, attribute.end())
+                tag.attributes.append((attribute[1].lower(), start, end))
+            if tag.name in _RAW_TEXT:
+                tag.raw_text = (at, _end_of_raw_text(html, at, tag.name))
+                at = tag.raw_text[1]
+            yield tag
         else:
             at += 1
         at = html.find("<", at) if at >= 0 else -1
@@ -101,13 +135,3 @@ def _value(html: str, at: int) -> tuple[int, int, int]:
 def _end_of_raw_text(html: str, at: int, name: str) -> int:
     match = _RAW_TEXT[name].search(html, at)
     return match.start() if match else len(html)
-
-
-def _changed_value(attribute: str, value: str, replace: Replace) -> str | None:
-    """Return what an attribute says afterwards, None where nothing changes."""
-    if attribute in _REFERRING:
-        return replace(unescape(value).strip(_BLANKS))
-    if attribute == "style":
-        css = rewritten_css(value, replace)
-        return None if css == value else css
-    return None

@@ -112,7 +112,7 @@ class Structure:
             source = self._open(form.path)
             return None if source is None else file_part(source, form.type)
         is_calendar = form.type.lower() == calendar.MEDIA_TYPE
-        octets = self._read(form.path, form.charset, unfold=is_calendar)
+        octets = self._read(form.path, form.charset, is_calendar=is_calendar)
         if octets is None:
             return None
         return text_part(octets, form.type, self._method(form, octets) if is_calendar else _FIXED, boundary=self.stem)
@@ -138,7 +138,7 @@ class Structure:
                 parts.append(attachment_part(source, attachment, boundary=self.stem))
         return parts
 
-    def _read(self, path: str, charset: str, *, unfold: bool = False) -> bytes | None:
+    def _read(self, path: str, charset: str, *, is_calendar: bool = False) -> bytes | None:
         """Return a text file as UTF-8; None with a problem noted where it can't be."""
         source = self._open(path)
         if source is None:
@@ -147,9 +147,7 @@ class Structure:
             self.problems.append(too_large(source.size, self.limits, printable(path)))
             return None
         try:
-            if unfold:
-                return read_text(source, charset, repair=lambda octets: calendar.whole_characters(octets, charset))
-            return read_text(source, charset)
+            return calendar.read_calendar(source, charset) if is_calendar else read_text(source, charset)
         except InvalidJob as refusal:
             self.problems += refusal.problems
             return None
