@@ -105,7 +105,9 @@ def companion(random: Random, index: int) -> Attached:
     name = random.choice(_PICTURES)
     octets = random.randbytes(random.choice(_EDGES))
     wanted = Wanted(type="image/png", octets=octets, name=name, disposition="inline")
-    return Attached(path=f"{random.choice(('img', 'web/img', 'web'))}/{index}/{name}", octets=octets, table={}, wanted=wanted)
+    return Attached(
+        path=f"{random.choice(('img', 'web/img', 'web'))}/{index}/{name}", octets=octets, table={}, wanted=wanted
+    )
 
 
 def bare(one: Attached) -> Attached:
@@ -134,7 +136,7 @@ def _content(random: Random, *, stem: str, is_message: bool = False) -> tuple[by
 def _octets(random: Random) -> bytes:
     if drawn(random, 1500):
         size = random.choice(_BIG_EDGES)
-        return Random(size).randbytes(size)  # noqa: S311  (not a secret)
+        return Random(size).randbytes(size)
     if drawn(random, 3):
         return random.randbytes(random.choice(_EDGES))
     kind = random.randrange(4)

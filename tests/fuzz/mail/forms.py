@@ -20,7 +20,7 @@ _OTHERS = (
     ("application/json", "data.json", None),
 )
 _METHODS = ("REQUEST", "CANCEL", "REPLY", "PUBLISH", "")
-_QUOTE = re.compile("(>+) ?(.*)", re.S)
+_QUOTE = re.compile("(>+) ?(.*)", re.DOTALL)
 
 
 def forms(draft: Draft, files: list[Attached]) -> tuple[Wanted, list[str]]:
@@ -86,9 +86,7 @@ def _paragraphs(text: str) -> tuple[tuple[int, str], ...]:
     return tuple(lines)
 
 
-def _html(
-    draft: Draft, files: list[Attached], *, folder: str, charset: str
-) -> tuple[Wanted, str, tuple[str, ...]]:
+def _html(draft: Draft, files: list[Attached], *, folder: str, charset: str) -> tuple[Wanted, str, tuple[str, ...]]:
     """Write the HTML; returns its form, the character set that holds it, and the files that it shows."""
     random = draft.random
     path = f"{folder}/mail.html" if folder else "body.html"
@@ -130,9 +128,7 @@ def _alternatives(draft: Draft, charset: str) -> tuple[list[Wanted], list[Wanted
             if file.charset != charset or drawn(random, 4):
                 table["charset"] = file.charset
             is_text = media_type.startswith("text/")
-            others.append(
-                text_part(media_type, file.expected) if is_text else Wanted(type=media_type, octets=octets)
-            )
+            others.append(text_part(media_type, file.expected) if is_text else Wanted(type=media_type, octets=octets))
         draft.files[table["path"]] = octets
         tables.append(table)
     return others, calendars

@@ -18,11 +18,11 @@ WORDS = ("Alpha4711", "Größe", "株式会社", "omega")  # what a text made of
 _PLACES = (
     ('<img src="{}">', False),
     ("<IMG alt='a > b' SRC\n=\n'{}'/>", False),
-    ("<td background={}>", True),
+    ("<table><tr><td background={}>x</table>", True),
     ('<video poster="{}"></video>', False),
     ('<p style="background:url({})">', True),
     ("<p style='color: red; background: URL( {} )'>", True),
-    ('<p style="background:url(\'{}\')">', True),
+    ("<p style=\"background:url('{}')\">", True),
     ('<style>.x {{ background: url("{}") }}</style>', True),
     ("<style type='text/css'>\n<!-- .x{{background:url({}) no-repeat}} --></style>", True),
     ('<!--[if mso]><v:fill src="{}"/><![endif]-->', False),
@@ -35,13 +35,13 @@ _LITERALS = (
     '<img src="missing.png"><img src=cid:nobody@x.example>',
     '<a href="img/logo.png">img/logo.png</a>',
     '<img data-src="img/logo.png" srcset="img/logo.png 2x">',
-    "<p>src=\"img/logo.png\" url(img/logo.png)</p>",
+    '<p>src="img/logo.png" url(img/logo.png)</p>',
     "<!-- <img src='img/logo.png'> -->",
     "<script>x = '<img src=\"img/logo.png\">'</script>",
-    '<p style="font-family:\'A\',&quot;B&quot;">&nbsp;&copy;&#39;<br/>',
+    "<p style=\"font-family:'A',&quot;B&quot;\">&nbsp;&copy;&#39;<br/>",
     "<pre>.\n..\n  x\n</pre>",
     "< img src=x>",
-    "&lt;img src=\"x\"&gt;",
+    '&lt;img src="x"&gt;',
 )
 _RAW_IS_CUT = frozenset("?#")  # which begin a query and a fragment
 

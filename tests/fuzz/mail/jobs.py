@@ -22,8 +22,17 @@ from tests.fuzz.mail.strings import drawn
 
 _DOMAINS = ("host.example", "x", "a-very-long-name-of-a-host.in-a-long-domain.example")
 _PRIORITY = {"high": "1", "normal": "3", "low": "5"}
-_FIELD_NAMES = ("X-Mailer", "X-One", "List-Unsubscribe", "Organization", "x", "X-" + "Long-" * 13 + "N", "Keywords", "!")
-_DEFAULT_DATE = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
+_FIELD_NAMES = (
+    "X-Mailer",
+    "X-One",
+    "List-Unsubscribe",
+    "Organization",
+    "x",
+    "X-" + "Long-" * 13 + "N",
+    "Keywords",
+    "!",
+)
+DEFAULT_DATE = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +54,7 @@ def generate(random: Random) -> Job:
     """Draw one job."""
     draft = Draft(random, f"{random.randrange(1 << 32):08x}" * 4, utf8=drawn(random, 6))
     message_id = f"<{draft.stem}@{random.choice(_DOMAINS)}>"
-    identity = Identity(message_id=message_id, date=_DEFAULT_DATE, boundary=draft.stem)
+    identity = Identity(message_id=message_id, date=DEFAULT_DATE, boundary=draft.stem)
     _date(draft)
     _people(draft)
     _subject(draft)
@@ -57,7 +66,7 @@ def generate(random: Random) -> Job:
 
 
 def _date(draft: Draft) -> None:
-    date = _DEFAULT_DATE
+    date = DEFAULT_DATE
     if drawn(draft.random, 5):
         minutes = draft.random.choice((0, 60, -330, 345, 840, -720, 1439, -1439))
         zone = timezone(timedelta(minutes=minutes))

@@ -14,8 +14,8 @@ import struct
 import subprocess
 from dataclasses import dataclass
 from email import message_from_bytes
-from email.policy import compat32
 from email.message import Message
+from email.policy import compat32
 from hashlib import sha1
 from pathlib import Path
 from types import TracebackType
@@ -46,12 +46,14 @@ class SecondParser:
 
     def __init__(self) -> None:
         """Start the process."""
-        self._process = subprocess.Popen(["perl", _SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603, S607
+        self._process = subprocess.Popen(["perl", _SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._process.communicate()
 
     def give(self, octets: bytes) -> None:
@@ -137,14 +139,16 @@ def _address(shown: str, spec: str) -> Address:
 def _tree_of_python(part: Message, faults: list[str]) -> Any:
     faults += [f"third parser: {defect!r}" for defect in part.defects]
     media_type = part.get_content_type()
-    if part.get_content_maintype() == "multipart":
-        return media_type, [_tree_of_python(child, faults) for child in part.get_payload()]  # type: ignore[union-attr,arg-type]
-    if part.is_multipart():  # a message in the message, which was parsed too
-        inner = part.get_payload(0)
+    payload = part.get_payload()
+    if media_type.startswith("multipart/"):
+        children = [child for child in payload if isinstance(child, Message)]
+        return media_type, [_tree_of_python(child, faults) for child in children]
+    if isinstance(payload, list):  # a message in the message, which was parsed too
+        inner: Any = payload[0]
         # An empty one is written back with the empty line that ends a header section.
-        content = inner.as_bytes(policy=_AS_WRITTEN) if inner.keys() or inner.get_payload() else b""  # type: ignore[union-attr]
+        content = inner.as_bytes(policy=_AS_WRITTEN) if inner.keys() or inner.get_payload() else b""
     else:
-        content = part.get_payload(decode=True)  # type: ignore[assignment]
+        content = part.get_payload(decode=True)
     return media_type, _file_name(part), part.get("Content-ID", ""), _digest(content)
 
 

@@ -16,13 +16,28 @@ LINE_OCTETS = 998
 _FOLD_AT = 78
 _WORD_LINE = 76
 
-_FIELD = re.compile(r"([!-9;-~]+):(?: (.*))?", re.S)
+_FIELD = re.compile(r"([!-9;-~]+):(?: (.*))?", re.DOTALL)
 _WORD = re.compile(r"=\?[A-Za-z0-9\-]+\?[bBqQ]\?[^?\s]*\?=")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _FOLDABLE = re.compile(r"[^ \t][ \t]+[^ \t]")
 _SINGLE = frozenset(
-    "date from sender reply-to to cc bcc message-id in-reply-to references subject mime-version content-type "
-    "content-transfer-encoding content-id content-description content-disposition importance x-priority".split()
+    [
+        *(
+            "date",
+            "from",
+            "sender",
+            "reply-to",
+            "to",
+            "cc",
+            "bcc",
+            "message-id",
+            "in-reply-to",
+            "references",
+            "subject",
+        ),
+        *("mime-version", "content-type", "content-transfer-encoding", "content-id", "content-description"),
+        *("content-disposition", "importance", "x-priority"),
+    ]
 )
 _ADDRESSES = frozenset({"from", "sender", "reply-to", "to", "cc"})
 _IDENTIFIERS = frozenset({"message-id", "in-reply-to", "references"})
@@ -190,22 +205,24 @@ def _read_children(part: Part, body: bytes, faults: list[str]) -> None:
     if not 1 <= len(boundary) <= 70 or boundary.endswith(" "):
         faults.append(f"a multipart with the boundary {boundary!a}")
         return
-    if part.encoding != "7bit":
-        faults.append(f"a multipart with transfer encoding {part.encoding}")
-    if part.type == "multipart/related" and "type" not in part.parameters:
-        faults.append("a multipart/related without type")
     preamble, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
     if preamble:
         faults.append("a multipart with a preamble")
     if not pieces or pieces[-1] not in (b"--", b"--\r\n"):
         faults.append("a multipart without end, or with an epilogue")
+    if body.count(boundary.encode()) != len(pieces):
+        faults.append(f"the boundary {boundary} occurs within a part")
     for piece in pieces[:-1]:
         if not piece.startswith(b"\r\n"):
             faults.append(f"a boundary line with more in it: {piece[:20]!a}")
         part.children.append(_part(piece[2:], faults))
+    _check_multipart(part, faults)
+
+
+def _check_multipart(part: Part, faults: list[str]) -> None:
+    if part.encoding != "7bit":
+        faults.append(f"a multipart with transfer encoding {part.encoding}")
     if not part.children:
         faults.append("a multipart without parts")
-    if body.count(boundary.encode()) != len(pieces):
-        faults.append(f"the boundary {boundary} occurs within a part")
-    if part.type == "multipart/related" and part.children and part.children[0].type != part.parameters.get("type"):
-        faults.append(f"a multipart/related of type {part.parameters.get('type')} that begins with another")
+    elif part.type == "multipart/related" and part.children[0].type != part.parameters.get("type"):
+        faults.append(f"a multipart/related whose type is {part.parameters.get('type')}, not that of its first part")

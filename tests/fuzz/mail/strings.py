@@ -6,6 +6,7 @@ All is drawn from the ``random.Random`` that is handed in: hypothesis shrinks it
 from __future__ import annotations
 
 import re
+import unicodedata
 from random import Random
 
 PLAIN = ("a", "Invoice", "the", "Q3", "report", "x" * 30, "2026-11-23", "of", "Re:", "[42]", "100%", "it's", "a_b")
@@ -69,7 +70,7 @@ FOREIGN = (
     "\ue000",
     "\ud7ff",
     "\U0010fffd",
-    "𝔘",
+    "\U0001d518",
     "€",
     "½",
     "ﬁ",
@@ -116,7 +117,8 @@ def shown_name(random: Random) -> str:
     name = _BIDI_OR_PATH.sub("_", line(random, words=3)).strip(" ")
     while len(name.encode()) > 200:
         name = name[: len(name) // 2].strip(" ")
-    return "file" if name in ("", ".", "..") else name
+    shows_nothing = all(unicodedata.category(character) in ("Zs", "Cf") for character in name)
+    return "file" if shows_nothing or name in (".", "..") else name
 
 
 def identifier(random: Random) -> str:

@@ -51,13 +51,15 @@ def composed(job: Job) -> tuple[Message, bytes]:
 def violations(job: Job, octets: bytes, second: SecondParser) -> list[str]:
     """Return everything that is wrong with the octets of a job's message: one sentence each."""
     second.give(octets)
-    part, faults = read_message(octets, allow_utf8=job.expected.utf8)
-    found = [f"octets: {fault}" for fault in faults]
-    found += [f"content: {difference}" for difference in differences(part, job.expected)]
-    own = own_opinion(part)
-    third, complaints = third_opinion(octets)
-    found += complaints + _disagreements("third", third, own)
-    other, complaints = second.answer()
+    try:
+        part, faults = read_message(octets, allow_utf8=job.expected.utf8)
+        found = [f"octets: {fault}" for fault in faults]
+        found += [f"content: {difference}" for difference in differences(part, job.expected)]
+        own = own_opinion(part)
+        third, complaints = third_opinion(octets)
+        found += complaints + _disagreements("third", third, own)
+    finally:  # whatever happens: the next answer has to be that to the next message
+        other, complaints = second.answer()
     return found + complaints + _disagreements("second", other, own)
 
 

@@ -15,11 +15,10 @@ _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _DOT_ATOM = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
 _ADDRESS = rf"((?:{_DOT_ATOM}|{_QUOTED})@(?:[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*|\[[^\[\]\\ ]*\]))"
-_MAILBOX = re.compile(
-    rf" *(?:((?:{_ATEXT}+|{_QUOTED})(?: +(?:{_ATEXT}+|{_QUOTED}))*)? *<{_ADDRESS}>|{_ADDRESS}) *(?:,(?=.)|\Z)", re.S
-)
-_PHRASE_WORD = re.compile(rf"({_QUOTED})|({_ATEXT}+)", re.S)
-_ESCAPED = re.compile(r"\\(.)", re.S)
+_PHRASE = rf"((?:{_ATEXT}+|{_QUOTED})(?: +(?:{_ATEXT}+|{_QUOTED}))*)"
+_MAILBOX = re.compile(rf" *(?:(?:{_PHRASE} +)?<{_ADDRESS}>|{_ADDRESS})(?:,(?= )|\Z)", re.DOTALL)
+_PHRASE_WORD = re.compile(rf"({_QUOTED})|({_ATEXT}+)", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS = re.compile(r"([ \t]+)")
 _ENCODED_WORD = re.compile(r"=\?([A-Za-z0-9\-]+)\?([bBqQ])\?([!->@-~]*)\?=")
 _Q_IN_PHRASE = re.compile(r"(?:[A-Za-z0-9!*+\-/_]|=[0-9A-F]{2})*")
@@ -39,6 +38,8 @@ def encoded_word(word: str, faults: list[str], *, safe: re.Pattern[str] = _Q_ANY
         faults.append(f"'=?' outside of an encoded word: {word[:80]!a}")
         return None
     charset, encoding, payload = match.groups()
+    if charset != "utf-8":
+        faults.append(f"an encoded word in {charset}: {word!a}")
     if len(word) > WORD_OCTETS:
         faults.append(f"an encoded word of {len(word)} octets: {word!a}")
     try:
@@ -155,7 +156,7 @@ def _extended(key: str, piece: str, faults: list[str], *, is_first: bool) -> str
     if is_first:
         charset, _, rest = piece.partition("'")
         language, _, piece = rest.partition("'")
-        if (charset.lower(), language) != ("utf-8", ""):
+        if (charset, language) != ("utf-8", ""):
             faults.append(f"parameter {key} is in {charset!a}, language {language!a}")
     if _EXTENDED.fullmatch(piece) is None:
         faults.append(f"parameter {key} has characters that had to be percent-encoded: {piece!a}")
