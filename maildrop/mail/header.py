@@ -37,7 +37,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f]")
 _Q_SAFE = re.compile(r"[A-Za-z0-9!*+\-/]")  # what every place allows that takes an encoded word (RFC 2047 5)
 _PIECES = re.compile(r" *[^ ]+")
 _ENCODED = re.compile(r"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=")
-_BETWEEN = re.compile(r"(\?=)[ \t\r\n]+(?==\?)")
+_BETWEEN = re.compile(r"(=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=)[ \t\r\n]+(?==\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=)")
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -155,7 +155,8 @@ def _mixed_pieces(value: str, *, used: int) -> list[str]:
     pieces = _PIECES.findall(value)
     if value != "".join(pieces) or max(map(len, pieces)) + used >= LINE_OCTETS:
         return _words(value, used=used)
-    needy = [index for index, piece in enumerate(pieces) if not _is_plain(piece)]
+    # A "?=" before a word looks like the end of another one: some readers drop the blank between.
+    needy = [index for index, piece in enumerate(pieces) if "?=" in piece or not _is_plain(piece)]
     first, last = needy[0], needy[-1]
     before, after = pieces[:first], pieces[last + 1 :]
     column = used if not before else 1  # a word after plain text may always begin a new line

@@ -81,6 +81,7 @@ def decoded(value: str) -> str:
         ("Grüße", b"Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\n"),
         ("Café au lait", b"Subject: =?utf-8?b?Q2Fmw6k=?= au lait\r\n"),
         ("zu Händen der Gruppe Émile bitte", b"Subject: zu =?utf-8?q?H=C3=A4nden_der_Gruppe_=C3=89mile?= bitte\r\n"),
+        ("?= é", b"Subject: =?utf-8?b?Pz0gw6k=?=\r\n"),
         ("=?us-ascii-and-more", b"Subject: =?utf-8?q?=3D=3Fus-ascii-and-more?=\r\n"),
     ],
 )
@@ -310,6 +311,7 @@ def test_continuations_hold_whole_characters() -> None:
         ("=?utf-8?b?a?=", "=?utf-8?b?a?="),
         ("=?utf-8?q?=ff?=", "=?utf-8?q?=ff?="),
         ("plain", "plain"),
+        ("a?= =?utf-8?q?=3D=3F?= =?", "a?= =? =?"),
         ("=?cp1141?q?=9F=F5?=", "€5"),
         ("=?unicode_escape?q?=5Cq?=", "=?unicode_escape?q?=5Cq?="),
         ("=?rot13?q?a?=", "=?rot13?q?a?="),
