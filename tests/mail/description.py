@@ -15,12 +15,16 @@ from collections.abc import Collection, Iterator
 from email import message_from_bytes
 from email.message import Message
 from email.policy import compat32
-from email.utils import collapse_rfc2231_value, getaddresses
+from email.utils import collapse_rfc2231_value
 from html.parser import HTMLParser
 
 _ADDRESSES = frozenset({"from", "sender", "reply-to", "to", "cc"})
 _WORD = re.compile(r"=\?([^?]+)\?([bBqQ])\?([^?\s]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t]+(?==\?)")
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_MAILBOX = re.compile(
+    rf"(?P<name>(?:{_STRING}|[^\"<,]*?)) *<(?P<in_angle>(?:{_STRING}|[^\"<>])+)>|(?P<bare>(?:{_STRING}|[^\", ])+)"
+)
 _URL = re.compile(r"""url\(\s*(?:"([^"]*)"|'([^']*)'|([^)]*?))\s*\)""", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""(?:src|background|poster)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
 _SHOWN_CHARACTERS = 240  # of one line; its digest stands for the rest
@@ -54,6 +58,22 @@ def decode_words(value: str) -> str:
         return quopri.decodestring(payload.encode("ascii"), header=True).decode(charset)
 
     return _WORD.sub(decoded, _BETWEEN_WORDS.sub(r"\1", value))
+
+
+def mailboxes(value: str) -> list[str]:
+    """Read a list of mailboxes (RFC 5322 3.4); Python's own reader differs from version to version."""
+    found = []
+    for match in _MAILBOX.finditer(value):
+        name, in_angle, bare = match["name"], match["in_angle"], match["bare"]
+        if in_angle is None:
+            found.append(f"<{bare}>")
+            continue
+        name = name.strip(" ")
+        is_quoted = name.startswith('"')
+        name = re.sub(r"\\(.)", r"\1", name[1:-1]) if is_quoted else decode_words(name)
+        found.append((_quoted(name) + " " if name else "") + f"<{in_angle}>")
+    assert _MAILBOX.sub("", value).strip(", ") == "", value
+    return found
 
 
 def visible(text: str) -> str:
@@ -135,9 +155,7 @@ def _fields(message: Message, *, structured: bool) -> Iterator[str]:
         if name.lower().startswith("content-"):
             continue
         if structured and name.lower() in _ADDRESSES:
-            for shown, address in getaddresses([value]):
-                quoted = _quoted(decode_words(shown)) + " " if shown else ""
-                yield f"{name}: {quoted}<{address}>"
+            yield from (f"{name}: {mailbox}" for mailbox in mailboxes(value))
         else:
             yield f"{name}: {visible(decode_words(value))}"
 
