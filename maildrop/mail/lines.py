@@ -1,7 +1,7 @@
 """Line ends of files that are messages already: CRLF, LF and CR in any mix become CRLF (RFC 5321 2.3.8).
 
-`normalized` changes a stream, `scan` tells what a sender has to know of it before the first octet goes out; both in
-constant memory and linear time.
+`normalized` changes a stream, `scan` tells what a sender has to know of it before the first octet goes out, and
+`has_one_line_end` whether a signature can have been made over what will go; all in constant memory and linear time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 SLICE_OCTETS = 128 * 1024  # read at a time
 
+_ASCII = bytes(range(128))
 _STUFFED = re.compile(rb"\n\.(?=[^\n])")
 _OPEN_END = re.compile(rb"(?:\r\n?|\n)\.?\Z")
 
@@ -23,6 +24,7 @@ class Scan:
     size: int
     longest: int
     is_ascii: bool
+    octets_beyond_ascii: int
     has_nul: bool
     is_dot_stuffed: bool  # there are lines that begin with a dot, and all of those begin with two
     has_forbidden: bool
@@ -56,13 +58,13 @@ def normalized(chunks: Iterable[bytes], *, unstuff: bool = False) -> Iterator[by
 
 def scan(chunks: Iterable[bytes], *, forbidden: bytes = b"") -> Scan:
     """Look through a normalized stream once; ``forbidden`` is searched across slices."""
-    size = longest = run = dots = pairs = 0
-    is_ascii, has_nul, has_forbidden = True, False, False
+    size = longest = run = dots = pairs = beyond = 0
+    has_nul, has_forbidden = False, False
     before = b"\r\n"
     overlap = max(len(forbidden) - 1, 2)
     for chunk in chunks:
         size += len(chunk)
-        is_ascii = is_ascii and chunk.isascii()
+        beyond += octets_beyond_ascii(chunk)
         has_nul = has_nul or b"\0" in chunk
         first, *rest = map(len, chunk.split(b"\r\n"))
         run += first
@@ -77,11 +79,29 @@ def scan(chunks: Iterable[bytes], *, forbidden: bytes = b"") -> Scan:
     return Scan(
         size=size,
         longest=longest,
-        is_ascii=is_ascii,
+        is_ascii=not beyond,
+        octets_beyond_ascii=beyond,
         has_nul=has_nul,
         is_dot_stuffed=0 < dots == pairs,
         has_forbidden=has_forbidden,
     )
+
+
+def octets_beyond_ascii(content: bytes) -> int:
+    """Count the octets from 0x80 on."""
+    return 0 if content.isascii() else len(content.translate(None, _ASCII))
+
+
+def has_one_line_end(chunks: Iterable[bytes]) -> bool:
+    """Whether all lines of a stream that is not normalized end alike: CRLF, LF or CR."""
+    pairs = feeds = returns = 0
+    after_return = False
+    for chunk in chunks:
+        pairs += chunk.count(b"\r\n") + (after_return and chunk.startswith(b"\n"))
+        feeds += chunk.count(b"\n")
+        returns += chunk.count(b"\r")
+        after_return = chunk.endswith(b"\r")
+    return (pairs > 0) + (feeds > pairs) + (returns > pairs) <= 1
 
 
 def _undecided(data: bytes, *, unstuff: bool) -> int:

@@ -1,13 +1,16 @@
 """A finished message: who sends it to whom, what has to go before it may leave, and whether it is legal at all.
 
 The pickup-folder convention (IIS, Exchange, .NET, CDO): an unbroken block of `X-Sender`, `X-Receiver` at the very top
-is the envelope. That block and `Bcc` are removed, `Date` and `Message-ID` are added where they are missing, line ends
-become CRLF; nothing else changes. RFC 5322 for fields, RFC 6376 for signatures that forbid a removal.
+is the envelope, else `From` and `To`, `Cc`, `Bcc`. That block, `Bcc` and `Resent-Bcc` are removed (who was hidden never
+leaves the machine), `Date` and `Message-ID` are added where they are missing, line ends become CRLF; nothing else
+changes. Other `Resent-*` fields tell of an earlier journey: they name no recipients of this one (RFC 5322 3.6.6).
+A DKIM signature (RFC 6376) that one of these changes would break makes the message invalid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,15 +20,18 @@ from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_ma
 from maildrop.mail.fieldlist import Field, FieldError, parse_fields
 from maildrop.mail.header import LINE_OCTETS, date_field, decode_words, id_field
 from maildrop.mail.keys import unique_paths
-from maildrop.mail.lines import SLICE_OCTETS, Scan, normalized, scan
+from maildrop.mail.lines import SLICE_OCTETS, Scan, normalized, octets_beyond_ascii, scan
 from maildrop.mail.message import Identity, Message, Need
 from maildrop.mail.model import Defaults, Delivery, Limits, Overrides
 from maildrop.mail.part import Body, LinesFile, Octets, Source
+from maildrop.mail.signed import signature_faults
 
 HEADER_OCTETS = 256 * 1024  # of a header section; the largest relays take half of it
 _IN_MEMORY_OCTETS = 256 * 1024  # smaller files are read once
 _SUBJECT_CHARACTERS = 998  # shown in lists and logs
 _ENVELOPE_FIELDS = ("x-sender", "x-receiver")
+_HIDDEN_FIELDS = ("bcc", "resent-bcc")
+_TWICE_CONVERTED = re.compile(rb"[^\r\n]*\r\r\n")
 
 
 class Dialect(StrEnum):
@@ -59,15 +65,17 @@ def read_pickup(
     A large file is read twice: once here, once by ``chunks()``.
     """
     reading = _Reading(source, limits)
+    reading.judge_size(source.size)
     stream = _Stream.open(source, dialect)
-    reading.judge(stream.scan)
+    reading.judge(stream)
     header, skip = reading.header_section(stream.lines())
     fields = reading.fields(header)
     block = _top_block(fields)
-    gone = [*block, *(field for field in fields if field.name == "bcc")]
-    kept = [field for field in fields[len(block) :] if field.name != "bcc"]
+    gone = [*block, *(field for field in fields if field.name in _HIDDEN_FIELDS)]
+    kept = [field for field in fields[len(block) :] if field.name not in _HIDDEN_FIELDS]
     added = reading.added(kept, identity)
-    reading.judge_fields(kept, {field.name for field in gone} | added.keys())
+    reading.judge_fields(block, kept)
+    reading.judge_signatures(kept, {field.name for field in gone} | added.keys(), stream)
     delivery = reading.delivery(fields, block, overrides or Overrides(), defaults)
     reading.raise_problems()
     head = b"".join([field.octets for field in kept]) + b"".join(added.values()) + b"\r\n"
@@ -75,25 +83,29 @@ def read_pickup(
     message = Message(
         message_id=printable(_value(kept, "message-id")) or identity.message_id,
         size=sum(body.size for body in bodies),
-        needs=_needs(head, is_ascii=stream.scan.is_ascii),
+        needs=_needs(head, header=header, found=stream.scan),
         bodies=bodies,
     )
     subject = decode_words(_value(kept, "subject")[:_SUBJECT_CHARACTERS])
     return Pickup(delivery=delivery, message=message, subject=subject)
 
 
-def _needs(head: bytes, *, is_ascii: bool) -> frozenset[Need]:
-    needs = set() if head.isascii() else {Need.SMTPUTF8}
-    return frozenset(needs if is_ascii else {*needs, Need.EIGHTBITMIME})
+def _needs(head: bytes, *, header: bytes, found: Scan) -> frozenset[Need]:
+    """Return what the new ``head`` and the body need; what was removed from the old ``header`` needs nothing."""
+    if not head.isascii():
+        return frozenset({Need.SMTPUTF8, Need.EIGHTBITMIME})
+    body_is_ascii = found.octets_beyond_ascii == octets_beyond_ascii(header)
+    return frozenset() if body_is_ascii else frozenset({Need.EIGHTBITMIME})
 
 
 class _Stream:
     """The file as lines, as often as wanted; a small one is held in memory."""
 
-    def __init__(self, source: Source, content: bytes | None, *, unstuff: bool) -> None:
+    def __init__(self, source: Source, content: bytes | None, *, unstuff: bool, is_guess: bool = False) -> None:
         self._source = source
         self._content = content
         self._unstuff = unstuff
+        self.is_guess = is_guess  # nobody said that the dots are stuffed
         self.scan = scan(self.lines())
 
     @classmethod
@@ -101,13 +113,16 @@ class _Stream:
         content = source.read() if source.size <= _IN_MEMORY_OCTETS else None
         stream = cls(source, content, unstuff=dialect is Dialect.IIS)
         if dialect is Dialect.AUTO and stream.scan.is_dot_stuffed:
-            return cls(source, content, unstuff=True)
+            return cls(source, content, unstuff=True, is_guess=True)
         return stream
 
+    def raw(self) -> Iterator[bytes]:
+        """Return the file as it is."""
+        return self._source.chunks(SLICE_OCTETS) if self._content is None else iter([self._content])
+
     def lines(self) -> Iterator[bytes]:
-        chunks: Iterable[bytes]
-        chunks = self._source.chunks(SLICE_OCTETS) if self._content is None else [self._content]
-        return normalized(chunks, unstuff=self._unstuff)
+        """Return what is to be sent of it, still with the fields that will go."""
+        return normalized(self.raw(), unstuff=self._unstuff)
 
     def rest(self, skip: int) -> tuple[Body, ...]:
         """Return what lies behind the first ``skip`` octets."""
@@ -133,8 +148,19 @@ class _Reading:
         if self._problems:
             raise InvalidJob(self._name, self._problems)
 
-    def judge(self, found: Scan) -> None:
+    def judge_size(self, octets: int) -> None:
+        """Refuse a file unread that can't become small enough, even if every second octet were a stuffed dot."""
+        if octets > 2 * self._limits.message_octets:
+            self.add(f"has {octets} octets; at most {self._limits.message_octets} are allowed")
+            self.raise_problems()
+
+    def judge(self, stream: _Stream) -> None:
         """Judge what can be seen without knowing fields."""
+        found = stream.scan
+        if _TWICE_CONVERTED.match(next(stream.raw(), b"")):
+            what = "its lines end in CR CR LF: line ends were converted twice"
+            self.add(what, "copy it in binary mode; CRLF, LF or CR ends a line")
+            self.raise_problems()
         if found.size > self._limits.message_octets:
             self.add(f"has {found.size} octets; at most {self._limits.message_octets} are allowed")
         if found.has_nul:
@@ -154,7 +180,7 @@ class _Reading:
             end = section.find(b"\r\n\r\n", start)
             if section.startswith(b"\r\n"):
                 return b"", 2
-            if end >= 0:
+            if 0 <= end <= HEADER_OCTETS:
                 return bytes(section[: end + 2]), end + 4
             if len(section) > HEADER_OCTETS:
                 self.add(f"the header section has more than {HEADER_OCTETS} octets", "an empty line ends it")
@@ -179,21 +205,25 @@ class _Reading:
             added["message-id"] = id_field("Message-ID", (identity.message_id,))
         return added
 
-    def judge_fields(self, kept: list[Field], changed: AbstractSet[str]) -> None:
-        """Judge what is in the fields, and whether a signature forbids what has to change."""
-        authors = sum(field.name == "from" for field in kept)
+    def judge_fields(self, block: list[Field], kept: list[Field]) -> None:
+        """Judge what is in the fields."""
+        authors = [field for field in kept if field.name == "from"]
         if not authors:
             self.add("there is no From field", "write From: Name <user@example.com>")
-        if authors > 1:
-            self.add(f"there are {authors} From fields; expected one")
-        for field in kept:
+        elif len(authors) > 1:
+            self.add(f"there are {len(authors)} From fields; expected one")
+        elif not authors[0].value:
+            self.add("has no address; expected the author", field="From")
+        for field in (*block, *kept):
             if not field.is_utf8:
                 self.add("has octets that are neither ASCII nor UTF-8", "encode them (RFC 2047)", field=field.title)
-        for field in kept:
-            broken = sorted(changed & field.signed_names())
-            if broken:
-                what = f"the signature covers {', '.join(broken)}, which would have to be removed or added"
-                self.add(what, "sign the message as it is to be sent", field=field.title)
+
+    def judge_signatures(self, kept: list[Field], changed: AbstractSet[str], stream: _Stream) -> None:
+        """Judge whether a signature forbids what has to change."""
+        faults = signature_faults(kept, changed, raw=stream.raw, is_guess=stream.is_guess)
+        self._problems += [
+            Problem(where=f"{self._name}: {title}", what=what, hint=hint) for title, what, hint in faults
+        ]
 
     def delivery(self, fields: list[Field], block: list[Field], overrides: Overrides, defaults: Defaults) -> Delivery:
         """Find the envelope: what the job says, else the block at the top, else From, To, Cc and Bcc."""
@@ -219,12 +249,12 @@ class _Reading:
         if len(senders) > 1:
             self.add(f"there are {len(senders)} X-Sender fields; expected one")
         if senders:
-            return "" if senders[0].value in ("<>", "") else self._envelope_address(senders[0])
+            return "" if senders[0].value == "<>" else self._envelope_address(senders[0])
         authors = [mailbox for field in fields if field.name == "from" for mailbox in self._mailboxes(field)]
         if len(authors) > 1:
             deputies = [mailbox for field in fields if field.name == "sender" for mailbox in self._mailboxes(field)]
             authors = deputies or authors
-        if not authors and any(field.name == "from" for field in fields) and not self._problems:
+        if not authors and not self._problems:
             self.add("has no address; expected the author", field="From")
         return authors[0].address if authors else ""
 
