@@ -5,11 +5,12 @@ For a person who asks before sending; nothing here keeps a mail from going. Whic
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 
 from maildrop.errors import Problem, printable
 from maildrop.mail import calendar
-from maildrop.mail.html import images_without_words
+from maildrop.mail.html import declared_charset, images_without_words
 from maildrop.mail.model import BodyFile, Content
 from maildrop.mail.part import read_text
 from maildrop.mail.related import Related
@@ -44,6 +45,10 @@ def _large(content: Content, size: int, open_source: OpenSource) -> Problem:
 
 def _about_html(content: Content, file: BodyFile, open_source: OpenSource) -> Iterator[Problem]:
     html = read_text(open_source(file.path), file.charset).decode()
+    said = declared_charset(html)
+    if said is not None and not html.isascii() and not _same_charset(said, file.charset):
+        what = f"says charset={printable(said, limit=60)}, but is read as {file.charset}"
+        yield Problem(where=printable(file.path), what=what, hint="set charset to what it is written in")
     missing = Related(content, stem="", domain="").missing(html)
     for reference in missing[:_SHOWN]:
         what = f"refers to '{printable(reference, limit=100)}', which is not in the job"
@@ -54,6 +59,18 @@ def _about_html(content: Content, file: BodyFile, open_source: OpenSource) -> It
         what = f"{len(wordless)} image{'s'[: len(wordless) > 1]} without alt ({names})"
         hint = 'say in alt="…" what it shows; alt="" if it is decoration'
         yield Problem(where=printable(file.path), what=what, hint=hint)
+
+
+def _same_charset(one: str, other: str) -> bool:
+    """Whether two names mean the same; in HTML, iso-8859-1 means cp1252 (WHATWG Encoding 4.2)."""
+    names = []
+    for name in (one, other):
+        try:
+            found = codecs.lookup(name).name
+            names.append("cp1252" if found == "iso8859-1" else found)
+        except LookupError:
+            names.append(name.lower())
+    return names[0] == names[1]
 
 
 def _about_calendars(content: Content, open_source: OpenSource) -> Iterator[Problem]:

@@ -15,6 +15,8 @@ MEDIA_TYPE = "text/calendar"
 LARGEST_OCTETS = 1024 * 1024  # parsing takes some 20 microseconds a line, and the daemon waits for it
 
 _SPLIT_CHARACTER = re.compile(rb"\r?\n[ \t](?=[\x80-\xbf])")  # RFC 5545 3.1 lets a fold stand inside a character
+_BEGIN = "BEGIN:VCALENDAR"
+_WAY_OUT = "see RFC 5545, or attach the file instead"
 _METHODS = re.compile(r"[A-Za-z0-9-]{1,40}", re.ASCII)
 
 
@@ -49,15 +51,17 @@ def method_of(text: str) -> str | None:
         raise CalendarError(
             "is a calendar; reading its method needs an extra package", "pip install 'maildrop[calendar]'"
         ) from None
+    if not text.lstrip().upper().startswith(_BEGIN):
+        raise CalendarError(f"is no calendar: it does not begin with {_BEGIN}", _WAY_OUT)
     if len(text) > LARGEST_OCTETS:
         raise CalendarError(f"is a calendar of more than {LARGEST_OCTETS} characters", "attach it instead")
     try:
         calendars = Calendar.from_ical(text, multiple=True)
         methods = {str(calendar.get("METHOD", "")).strip().upper() for calendar in calendars}
     except Exception as error:
-        raise CalendarError(f"is no calendar: {error}", "see RFC 5545, or attach it instead") from None
+        raise CalendarError(f"is no calendar: {error}", _WAY_OUT) from None
     if not methods:
-        raise CalendarError("is no calendar: there is no whole VCALENDAR in it", "see RFC 5545, or attach it instead")
+        raise CalendarError("is no calendar: there is no whole VCALENDAR in it", _WAY_OUT)
     if len(methods) > 1:
         names = " and ".join(sorted(name or "none" for name in methods))
         raise CalendarError(f"holds calendars with different methods: {names}", "make one file of each")

@@ -29,6 +29,7 @@ _URL = re.compile(
     rf"""|(?!{_QUOTE})(?P<bare>[^\s"'()]+)(?=\s*\)))""",
     re.IGNORECASE,
 )
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';]+)", re.IGNORECASE)
 _BLANKS = " \t\r\n\f"
 
 
@@ -61,6 +62,18 @@ def images_without_words(html: str) -> tuple[str, ...]:
         if tag.name == "img" and "alt" not in values:
             found.append(unescape(values.get("src", "")).strip(_BLANKS))
     return tuple(found)
+
+
+def declared_charset(html: str) -> str | None:
+    """Return the character set that the HTML says it is written in (WHATWG HTML 4.2.5.4)."""
+    for tag in _tags(html):
+        if tag.name == "meta":
+            values = {name: html[start:end] for name, start, end in reversed(tag.attributes)}
+            match = _CHARSET.search(values.get("content", ""))
+            charset = values.get("charset") or (match[1] if match else None)
+            if charset:
+                return charset.strip(_BLANKS)
+    return None
 
 
 @dataclass(slots=True)

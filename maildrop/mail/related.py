@@ -1,6 +1,7 @@
 """Which files of the job are shown inside the HTML, and under which Content-ID (RFC 2387, RFC 2392).
 
-A file is inline if the HTML refers to it or the envelope says so; there is one part for it, however often it is named.
+A file is inline if the HTML refers to it, or the envelope says so and gives it a Content-ID; there is one part for it,
+however often it is named.
 Only names are known here: no file is opened.
 """
 
@@ -51,9 +52,13 @@ class Related:
         return tuple(found)
 
     def files(self) -> tuple[Attachment, ...]:
-        """Return the inline files: those that the HTML refers to in its order, then those that the envelope names."""
+        """Return the inline files: those that the HTML refers to in its order, then those it may yet refer to.
+
+        The latter have a Content-ID of the envelope's. Any other file that the HTML does not name would not be shown in
+        here at all, ``inline`` or not.
+        """
         for path, attachment in reversed(self._listed.items()):
-            if attachment.inline:
+            if attachment.inline and attachment.content_id is not None:
                 self._take(path)
         return tuple(self._inline.values())
 

@@ -53,6 +53,7 @@ class Structure:
     open_source: OpenSource
     limits: Limits
     problems: list[Problem] = field(default_factory=list)
+    methods: dict[str | None, str] = field(default_factory=dict)
 
     def root(self) -> Part:
         """Return the outermost part. Raises nothing for a bad file: ``problems`` has them all then."""
@@ -128,6 +129,10 @@ class Structure:
             what = f"the METHOD is {method or 'missing'}, but the envelope says {form.method}"
             hint = 'clients show no buttons if they differ; write type = "text/calendar"'
             self.problems.append(Problem(where=printable(form.path), what=what, hint=hint))
+        first = self.methods.setdefault(method, form.path)
+        if len(self.methods) > 1 and first == form.path:
+            what = f"the METHOD is {method or 'missing'}, unlike that of the calendar before it"
+            self.problems.append(Problem(where=printable(form.path), what=what, hint="make one job of each"))
         return _FIXED if method is None else {"method": method}
 
     def _files(self, attachments: Sequence[Attachment]) -> list[Part]:

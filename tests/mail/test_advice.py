@@ -103,3 +103,29 @@ def test_images_without_words() -> None:
     """An image counts by its first alt, also an empty one; other elements need none."""
     html = '<img src="a&amp;b"><img><img alt src=c><image src=d><!-- <img src=e> --><img src=f alt="x" alt>'
     assert images_without_words(html) == ("a&b", "")
+
+
+@pytest.mark.parametrize(
+    ("declared", "charset", "is_warned"),
+    [
+        ("<meta charset=utf-8>", "utf-8", False),
+        ("<meta charset='UTF8'>", "utf-8", False),
+        ("<meta charset=windows-1252>", "utf-8", True),
+        ('<META http-equiv=Content-Type content="text/html; charset=windows-1252">', "utf-8", True),
+        ('<meta http-equiv=Content-Type content="text/html; charset=iso-8859-1">', "cp1252", False),
+        ("<meta charset=x-unknown>", "cp1252", True),
+        ("<meta charset='CP1141'>", "cp1141", False),
+        ("<meta name=viewport content='width=1'>", "cp1252", False),
+        ("<!-- <meta charset=utf-8> -->", "cp1252", False),
+        ("", "cp1252", False),
+    ],
+)
+def test_html_that_says_another_charset(declared: str, charset: str, *, is_warned: bool) -> None:
+    """Whoever wrote the HTML knows its charset best: a contradiction is worth a look, unless all of it is ASCII."""
+    envelope = f'subject = "x"\ncharset = "{charset}"'
+    encoding = "cp273" if charset == "cp1141" else charset
+    files = {"body.txt": b"", "body.html": (declared + "é").encode(encoding)}
+    found = warnings(envelope, files)
+    assert (found != []) == is_warned
+    assert all("set charset to what it is written in" in warning for warning in found)
+    assert warnings(envelope, {**files, "body.html": declared.encode(encoding)}) == []

@@ -205,20 +205,24 @@ def test_references_are_relative_to_the_html_file_and_then_to_the_job(composed: 
 
 
 def test_inline_without_a_reference_or_without_html(composed: Composed) -> None:
-    """A file may be inline because the envelope says so; without HTML it is shown below the text."""
-    envelope = 'attachments = [{path = "a.png", inline = true}, "b.png"]'
-    files = {"a.png": b"A", "b.png": b"B"}
-    related = ["multipart/related", "text/html", "inline a.png"]
+    """What the HTML does not name is shown below the text, unless the envelope gives it a name for cid: references."""
+    envelope = (
+        'attachments = [{path = "a.png", inline = true}, {path = "b.png", inline = true, content_id = "b"}, "c.png"]'
+    )
+    files = {"a.png": b"A", "b.png": b"B", "c.png": b"C"}
+    related = ["multipart/related", "text/html", "inline b.png"]
     assert composed_tree(composed, envelope, {**files, "body.html": b"x"}) == [
         "multipart/mixed",
         related,
-        "attachment b.png",
+        "inline a.png",
+        "attachment c.png",
     ]
     assert composed_tree(composed, envelope, {**files, "body.txt": b"x"}) == [
         "multipart/mixed",
         "text/plain",
         "inline a.png",
-        "attachment b.png",
+        "inline b.png",
+        "attachment c.png",
     ]
 
 
@@ -266,9 +270,20 @@ def test_calendars_that_can_not_be_sent(composed: Composed) -> None:
     assert problems(composed, plain, {"i.ics": cancel + REQUEST})[0].startswith(
         "i.ics: holds calendars with different methods: CANCEL and REQUEST; make one file of each"
     )
-    assert problems(composed, plain, {"i.ics": b"hello"})[0].startswith("i.ics: is no calendar: ")
-    assert problems(composed, plain, {"i.ics": b""}) == [
-        "i.ics: is no calendar: there is no whole VCALENDAR in it; see RFC 5545, or attach it instead"
+    way_out = "see RFC 5545, or attach the file instead"
+    for content, what in (
+        (b"hello", "is no calendar: it does not begin with BEGIN:VCALENDAR"),
+        (b"", "is no calendar: it does not begin with BEGIN:VCALENDAR"),
+        (REQUEST[:-20], "is no calendar: there is no whole VCALENDAR in it"),
+        (REQUEST.replace(b"REQUEST", b"no; word"), "has a METHOD that is no word; see RFC 5546 1.4 for the methods"),
+    ):
+        [problem] = problems(composed, plain, {"i.ics": content})
+        assert problem == f"i.ics: {what}" + ("" if "word" in what else f"; {way_out}")
+    malformed = REQUEST.replace(b"VERSION:", b"VERSION ")
+    assert problems(composed, plain, {"i.ics": malformed})[0].startswith("i.ics: is no calendar: ")
+    both = 'alternatives = [{path = "i.ics"}, {path = "same.ics"}, {path = "j.ics"}]'
+    assert problems(composed, both, {"i.ics": REQUEST, "same.ics": REQUEST, "j.ics": cancel}) == [
+        "j.ics: the METHOD is CANCEL, unlike that of the calendar before it; make one job of each"
     ]
     assert b"text/calendar; charset=utf-8\r\n" in composed(HEAD + plain, {"i.ics": bare})[1]
 
@@ -286,7 +301,7 @@ def test_a_fold_inside_a_character(composed: Composed) -> None:
 def test_a_calendar_too_large_to_be_read_at_once() -> None:
     """The daemon waits while a calendar is parsed, so its size is bounded."""
     with pytest.raises(CalendarError, match="more than 1048576 characters"):
-        method_of("x" * (1024 * 1024 + 1))
+        method_of("BEGIN:VCALENDAR\r\n" + "x" * 1024 * 1024)
 
 
 def test_other_forms_than_text_go_bit_for_bit(composed: Composed) -> None:
