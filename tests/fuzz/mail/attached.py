@@ -30,6 +30,7 @@ _MESSAGES = (  # and whether each can go as message/rfc822
     (b"\n.\n..\nFrom \n", True),
     (b"Subject: =?utf-8?q?x?=\n\n" + b"x" * 998, True),
     (b"", True),
+    (b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\n\ntwo\n--b--\n", True),
     (b"From: a@x.example\n\n" + b"x" * 999, False),
     (b"From: a@x.example\n\n\xc3\xa9", False),
     (b"From: a@x.example\n\n\0", False),

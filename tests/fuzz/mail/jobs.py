@@ -133,7 +133,10 @@ def _more_fields(draft: Draft) -> None:
         draft.fields += [("Importance", importance), ("X-Priority", _PRIORITY[importance])]
     if drawn(random, 4):
         headers: dict[str, object] = {}
-        for name in random.sample(_FIELD_NAMES, random.randrange(1, 3)):
+        names = random.sample(_FIELD_NAMES, random.randrange(1, 3))
+        if drawn(random, 3):
+            names.append("X-" + "n" * random.randrange(3, 69))
+        for name in names:
             values = [strings.line(random, words=12) for _ in range(random.randrange(1, 3))]
             headers[name] = values if len(values) > 1 else values[0]
             draft.fields += [(name, value) for value in values]

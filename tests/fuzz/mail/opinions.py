@@ -17,6 +17,7 @@ from email import message_from_bytes
 from email.message import Message
 from email.policy import compat32
 from hashlib import sha1
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -110,14 +111,17 @@ def third_opinion(octets: bytes) -> tuple[Opinion, list[str]]:
     message = message_from_bytes(octets)
     faults: list[str] = []
     raw = {name: _unfolded(value) for name, value in message.raw_items()}
-    people = {
-        name: [_address(shown, spec) for shown, spec in email.utils.getaddresses([raw[name]])]
-        for name in _PEOPLE
-        if name in raw
-    }
+    people = {name: [_address(shown, spec) for shown, spec in _pairs(raw[name])] for name in _PEOPLE if name in raw}
     tree = _tree_of_python(message, faults)
     subject = _words(raw.get("Subject", ""))
     return Opinion(names=list(message.keys()), subject=subject, people=people, tree=tree), faults
+
+
+def _pairs(value: str) -> list[tuple[str, str]]:
+    """Return names and addresses. The strict mode of newer versions takes every address literal for a mistake."""
+    if "@[" in value and "strict" in signature(email.utils.getaddresses).parameters:
+        return email.utils.getaddresses([value], strict=False)
+    return email.utils.getaddresses([value])
 
 
 def _unfolded(value: str) -> str:

@@ -58,11 +58,17 @@ class Person:
         escaped = self.name.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}" <{self.spec}>' if self.name else self.spec
 
+    @property
+    def loose_text(self) -> str:
+        """The form of an element of a TOML list: whatever stands before the bracket is the name, unless it can't be."""
+        is_clear = self.name and not set(self.name) & set('<"@')
+        return f"{self.name} <{self.spec}>" if is_clear else self.text
+
 
 def person(random: Random, *, utf8: bool) -> Person:
     """Return a mailbox; its local part may be beyond ASCII only where ``utf8``."""
     kind = random.randrange(12)
-    local = f"user{random.randrange(1000)}"
+    local = "u" * random.randrange(1, 40) + str(random.randrange(1000))
     if kind >= 9:
         local = random.choice((_PLAIN_LOCALS, _QUOTED_LOCALS, _UTF8_LOCALS if utf8 else _PLAIN_LOCALS)[kind - 9])
     domain = random.choice(tuple(DOMAINS)) if drawn(random, 3) else "x.example"
@@ -84,5 +90,5 @@ def written(random: Random, people: list[Person]) -> object:
     if form == 0:
         return ", ".join([one.text for one in people])
     if form == 1:
-        return [one.text if random.randrange(2) else one.table for one in people]
+        return [random.choice((one.table, one.text, one.loose_text)) for one in people]
     return [one.table for one in people]

@@ -88,9 +88,11 @@ def drawn(random: Random, chances: int) -> bool:
 
 def word(random: Random) -> str:
     """Return a word, plain, tricky or foreign, or some random characters."""
-    kind = random.randrange(8)
+    kind = random.randrange(9)
     if kind < 3:
         return random.choice(PLAIN)
+    if kind == 8:  # of any length: what fits a line by one octet, and what does not
+        return random.choice(("w", "w", "é", "名", "😀", '"', "=?")) * random.randrange(1, 90)
     if kind < 5:
         return random.choice(TRICKY)
     if kind < 7:

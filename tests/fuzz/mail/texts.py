@@ -101,8 +101,11 @@ def text(random: Random, *, stem: str) -> str:
     """Return a text with any characters but NUL; a boundary of the message may stand in it."""
     parts: list[str] = []
     for _ in range(random.randrange(9)):
-        kind = random.randrange(8)
-        if kind < 4:
+        kind = random.randrange(9)
+        if kind == 8:  # lines of any length: around the limits of the encodings
+            parts += [random.choice("x é=\t") * random.randrange(1, 90), random.choice(("", " ", "\t", "=", "é", "."))]
+            parts.append(random.choice(_ENDS))
+        elif kind < 4:
             parts += [strings.word(random), " "]
         elif kind < 6:
             parts.append(random.choice(_ENDS))
