@@ -220,10 +220,8 @@ class _Reading:
 
     def judge_signatures(self, kept: list[Field], changed: AbstractSet[str], stream: _Stream) -> None:
         """Judge whether a signature forbids what has to change."""
-        faults = signature_faults(kept, changed, raw=stream.raw, is_guess=stream.is_guess)
-        self._problems += [
-            Problem(where=f"{self._name}: {title}", what=what, hint=hint) for title, what, hint in faults
-        ]
+        for title, what, hint in signature_faults(kept, changed, raw=stream.raw, is_guess=stream.is_guess):
+            self.add(what, hint, field=title)
 
     def delivery(self, fields: list[Field], block: list[Field], overrides: Overrides, defaults: Defaults) -> Delivery:
         """Find the envelope: what the job says, else the block at the top, else From, To, Cc and Bcc."""

@@ -1,4 +1,4 @@
-"""Would the changes that a finished message has to undergo break a signature that it carries (DKIM, RFC 6376)?
+"""Which change of a finished message would break a signature that it carries (DKIM, RFC 6376).
 
 A verifier sees the message as it arrives, in CRLF form. Whether the signature is good now is not asked here: that takes
 the signer's key, which is in the DNS.

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildrop.mail.lines import normalized, scan
+from maildrop.mail.lines import has_one_line_end, normalized, scan
 
 octets = st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"bc", b"\0", b"\xff"]), max_size=40).map(b"".join)
 
@@ -51,6 +51,14 @@ def test_scan_sees_what_is_there(content: bytes, size: int) -> None:
     assert found.size == len(whole)
     assert found.longest == max(map(len, lines))
     assert found.is_ascii is whole.isascii()
+    assert found.octets_beyond_ascii == whole.count(b"\xff")
     assert found.has_nul is (b"\0" in whole)
     assert found.has_forbidden is (b"abc" in whole)
     assert found.is_dot_stuffed is (bool(dotted) and all(line.startswith(b"..") for line in dotted))
+
+
+@given(octets, st.integers(1, 5))
+def test_kinds_of_line_ends_are_counted(content: bytes, size: int) -> None:
+    """Whether all lines end alike does not depend on the slices."""
+    kinds = set(re.findall(rb"\r\n|\r|\n", content))
+    assert has_one_line_end(cut(content, size)) is (len(kinds) <= 1)
