@@ -109,10 +109,11 @@ def _alternatives(draft: Draft, charset: str) -> tuple[list[Wanted], list[Wanted
     others: list[Wanted] = []
     calendars: list[Wanted] = []
     tables = draft.table["alternatives"] = []
+    method = random.choice(_METHODS)  # of all calendars: two of them in one mail are refused
     for index in range(random.randrange(1, 3)):
         table: dict[str, str]
         if drawn(random, 2):
-            octets, text, method = _calendar(random)
+            octets, text = _calendar(random, method)
             said = random.choice(("text/calendar", "Text/Calendar", f"text/calendar; method={method.lower() or 'x'}"))
             said = said if method else "text/calendar"
             table = {"path": f"{index}.ics", "charset": "utf-8", "type": said}
@@ -134,9 +135,8 @@ def _alternatives(draft: Draft, charset: str) -> tuple[list[Wanted], list[Wanted
     return others, calendars
 
 
-def _calendar(random: Random) -> tuple[bytes, str, str]:
-    """Return an invitation as a file, as the text that has to arrive, and its method."""
-    method = random.choice(_METHODS)
+def _calendar(random: Random, method: str) -> tuple[bytes, str]:
+    """Return an invitation as a file, and as the text that has to arrive."""
     summary = "".join(random.choices(("Meeting ", "x", "é", "会議", "😀", *FOREIGN[:4]), k=random.randrange(1, 40)))
     lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//X//Y//EN", *([f"METHOD:{method}"] if method else [])]
     lines += ["BEGIN:VEVENT", "UID:1@x.example", "DTSTAMP:20261123T080000Z", "DTSTART:20261124T080000Z"]
@@ -152,4 +152,4 @@ def _calendar(random: Random) -> tuple[bytes, str, str]:
         expected += raw[start : start + step].decode("utf-8", "surrogateescape")
     ending = "\r\nEND:VEVENT\r\nEND:VCALENDAR" + random.choice(("", "\r\n"))
     joined = expected.encode("utf-8", "surrogateescape").decode()
-    return octets + ending.encode(), texts.normalized(joined + ending), method
+    return octets + ending.encode(), texts.normalized(joined + ending)

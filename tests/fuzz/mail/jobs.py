@@ -152,7 +152,8 @@ def _parts(draft: Draft) -> Wanted:
     root, shown = forms(draft, [*files, *companions])
     by_path = {one.path: one for one in (*files, *companions)}
     if "html" in draft.table or "body.html" in draft.files:
-        shown += [one.path for one in files if one.table.get("inline") and one.path not in shown]
+        named = [one.path for one in files if one.table.get("inline") and "content_id" in one.table]
+        shown += [path for path in named if path not in shown]
         rest = [one for one in files if one.path not in shown]
     else:
         rest = files
