@@ -27,7 +27,7 @@ INSTALL = "pip install 'maildrop[dkim]'"
 
 _MIN_BITS = 1024  # RFC 8301 3.2: verifiers take a signature by less as none
 _LINE_CHARACTERS = 78
-_BLANKS = re.compile(rb"[\t ]+")
+_BLANKS = re.compile(rb"\t[\t ]*| [\t ]+")  # all runs that are not one blank already
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)-----\n(.*?)\n-----END \1-----", re.DOTALL)
 _ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")  # RFC 8410 7: then the 32 octets of the seed
 _ED25519_OCTETS = 32
