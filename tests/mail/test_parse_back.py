@@ -21,8 +21,8 @@ from tests.fuzz.mail.jobs import generate
 from tests.fuzz.mail.opinions import SecondParser
 from tests.fuzz.mail.trial import check
 
-DRAWN = 2_000
-SEEDED = 8_000
+DRAWN = 4_000
+SEEDED = 6_000
 _MODULES = ("Email::MIME", "Email::Address::XS", "JSON::XS")
 
 
@@ -49,8 +49,7 @@ def second() -> Iterator[SecondParser]:
 @settings(
     max_examples=DRAWN,
     deadline=None,
-    derandomize=True,
-    database=None,
+    derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(random=st.randoms(use_true_random=False))
