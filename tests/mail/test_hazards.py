@@ -310,10 +310,10 @@ def test_67_68_cve_2025_1795_four_thousand_lists(identity: Identity, picked_up: 
             expected.append((person["name"], f"{local}@{WIRE.get(domain, domain)}"))
         fields = fields_of(octets)
         assert list(fields)[:5] == ["Date", "From", "To", "Cc", "Message-ID"], count
-        assert mailboxes_of(fields["To"].replace("[192.0.2.1]", "literal")) == [
-            (name, address.replace("[192.0.2.1]", "literal")) for name, address in expected
-        ], count
-        assert second_opinion(octets, "To") == expected, count
+        to = fields["To"].replace("[192.0.2.1]", "literal")  # newer ones of `email` take no address literals
+        shown = [(name, address.replace("[192.0.2.1]", "literal")) for name, address in expected]
+        assert mailboxes_of(to) == shown, count
+        assert second_opinion(f"To: {to}\r\n\r\n".encode(), "To") == shown, count
         assert mail.delivery.forward_paths == tuple(dict.fromkeys([address for _, address in expected]))
         assert picked_up(octets).delivery.forward_paths == mail.delivery.forward_paths, count
 
