@@ -18,11 +18,12 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
 from tests.fuzz.mail.jobs import Job, generate
-from tests.fuzz.mail.opinions import SecondParser
+from tests.fuzz.mail.opinions import SecondParser, missing
 from tests.fuzz.mail.trial import check, composed
 
 _BATCH = 1000  # seeds that one process does with one second parser: a new one costs 0.2 s
@@ -59,13 +60,8 @@ def _keep(folder: Path, job: Job, found: list[str]) -> None:
         (folder / "message.eml").write_bytes(composed(job)[1])
     except Exception as error:
         (folder / "message.txt").write_text(f"{error}\n", "utf-8", "backslashreplace")
-    sys.stdout.write(f"seed {job_line(folder, found)}\n")
+    sys.stdout.write(f"seed {folder.name}: {found[0].strip().splitlines()[-1][:200]} (kept in {folder})\n")
     sys.stdout.flush()
-
-
-def job_line(folder: Path, found: list[str]) -> str:
-    """Return one line about a kept job."""
-    return f"{folder.name}: {found[0].strip().splitlines()[-1][:200]} (kept in {folder})"
 
 
 def batches(first: int, messages: int) -> Iterator[range]:
@@ -79,7 +75,7 @@ def run(messages: int, processes: int, first: int, keep: str) -> int:
     begin = shown = time.monotonic()
     done = wrong = 0
     pieces = list(batches(first, messages))
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for piece, bad in zip(pieces, pool.map(partial(run_batch, keep=keep), pieces), strict=True):
             done += len(piece)
             wrong += bad
@@ -105,6 +101,10 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--keep", default="build/fuzz-mail", help="folder for what went wrong")
     chosen = parser.parse_args()
+    lack = missing()
+    if lack:
+        sys.stderr.write(f"{lack}\n")
+        return 69
     processes = chosen.processes or os.cpu_count() or 1
     return 1 if run(chosen.messages, processes, chosen.first_seed, chosen.keep) else 0
 

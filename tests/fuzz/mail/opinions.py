@@ -10,6 +10,7 @@ import email.header
 import email.utils
 import json
 import re
+import shutil
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -40,6 +41,15 @@ class Opinion:
     subject: str
     people: dict[str, list[Address]]
     tree: Any
+
+
+def missing() -> str:
+    """Say what the second parser lacks on this machine, and how to get it; an empty string if it can run."""
+    perl = shutil.which("perl")
+    modules = [f"-M{module}" for module in ("Email::MIME", "Email::Address::XS", "JSON::XS")]
+    if perl is not None and subprocess.run([perl, *modules, "-e1"], capture_output=True, check=False).returncode == 0:
+        return ""
+    return "no second parser: apt-get install libemail-mime-perl libemail-address-xs-perl libjson-xs-perl"
 
 
 class SecondParser:
