@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import IO
 
@@ -67,7 +68,7 @@ def render_command(
     A job that was tried before keeps its Message-ID and Date; for a folder without a result both are new each time,
     unless they are fixed by the options.
     """
-    settings = _settings(config_path)
+    settings = _signing(_settings(config_path), config_path)
     with _opened(job, config_path) as (folder, message_name):
         origin = _origin(message_id, date, _recorded(folder))
         mailing = read_mailing(folder, settings, origin=origin, message_name=message_name)
@@ -84,6 +85,18 @@ def _settings(config_path: str | None) -> MailingSettings:
     if config_path is None and not os.path.exists(path):
         return MailingSettings()
     return config.load(path, secrets=False).mailing
+
+
+def _signing(settings: MailingSettings, config_path: str | None) -> MailingSettings:
+    """Add who signs, if the key can be read by this user; else the message is shown without, and that is said."""
+    path = config_file(config_path)
+    if not os.path.exists(path):
+        return settings
+    try:
+        return replace(settings, signer=config.load_signer(path))
+    except ConfigurationError as error:
+        click.echo(f"not signed: {error.problems[0]}", err=True)
+        return settings
 
 
 def _summary(mailing: Mailing, message: Message) -> str:

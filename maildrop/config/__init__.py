@@ -2,7 +2,7 @@
 
 Strict: an unknown key, a wrong type, a missing secret are all reported at once, each with file, key, what was found
 and what was expected. What ``load`` returns are the settings types of the packages below; none of them knows this
-one. ``document`` is what a person writes, ``secrets`` where passwords come from.
+one. ``document`` is what a person writes, ``secrets`` where passwords and keys come from, ``signing`` who signs.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any
 
 from maildrop.config.description import describe
 from maildrop.config.document import AuthTable, Document, RelayTable
 from maildrop.config.secrets import SecretError, password_of
+from maildrop.config.signing import signer_of
 from maildrop.delivery.mailing import MailingSettings
 from maildrop.delivery.relay import RelaySettings, tls_context
 from maildrop.delivery.retry import RetrySettings
@@ -25,13 +27,14 @@ from maildrop.errors import ConfigurationError, Problem, did_you_mean, printable
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
 from maildrop.mail.charset import charset_fault
+from maildrop.mail.dkim import Signer
 from maildrop.mail.envelope import Defaults, Limits
 from maildrop.schema import TomlError, read_toml, validate_in_part
 from maildrop.smtp import KNOWN_MECHANISMS, Credentials, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings
 from maildrop.spool.layout import Settling
 
-__all__ = ["DEFAULT_PATH", "Config", "describe", "find", "load", "read"]
+__all__ = ["DEFAULT_PATH", "Config", "describe", "find", "load", "load_signer", "read"]
 
 DEFAULT_PATH = "/etc/maildropd/maildropd.toml"
 
@@ -112,14 +115,30 @@ def load(path: str, *, secrets: bool = True) -> Config:
             if name not in relays:
                 problem(f"routes[{number}].relays", f"no relay '{name}' is configured", did_you_mean(name, relays))
     defaults = _defaults(document, problem)
+    signer = None
+    if document.dkim is not None:
+        judged = any(found.where.startswith(f"{path}: dkim") for found in problems)
+        signer = signer_of(document.dkim, secrets=secrets and not judged, problem=problem)
     if problems:
         raise ConfigurationError(path, problems)
-    return _config(path, document, relays, defaults, hostname)
+    mailing = replace(_mailing(document, defaults, hostname), signer=signer)
+    return _config(path, document, relays, mailing)
 
 
-def _config(
-    path: str, document: Document, relays: dict[str, RelaySettings], defaults: Defaults, hostname: str
-) -> Config:
+def load_signer(path: str) -> Signer | None:
+    """Return who signs, for one who needs no other secret; None if nobody does. Raises ConfigurationError."""
+    table, problems = read(path).dkim, list[Problem]()
+
+    def problem(key: str, what: str, hint: str) -> None:
+        problems.append(Problem(where=f"{path}: {key}", what=what, hint=hint))
+
+    signer = None if table is None else signer_of(table, secrets=True, problem=problem)
+    if problems:
+        raise ConfigurationError(path, problems)
+    return signer
+
+
+def _config(path: str, document: Document, relays: dict[str, RelaySettings], mailing: MailingSettings) -> Config:
     intake = document.intake
     return Config(
         path=path,
@@ -133,7 +152,7 @@ def _config(
             incomplete_after_seconds=intake.incomplete_after,
             eml=intake.eml,
         ),
-        mailing=_mailing(document, defaults, hostname),
+        mailing=mailing,
         relays=relays,
         retry=RetrySettings(
             schedule_seconds=tuple(document.retry.schedule),
@@ -260,6 +279,14 @@ def _defaults(document: Document, problem: ReportProblem) -> Defaults:
             reply_to += parse_mailbox_list(text)
         except AddressError as error:
             problem("defaults.reply_to", str(error))
+    if table.text_from_html and find_spec("inscriptis") is None:
+        problem("defaults.text_from_html", "needs the package inscriptis, which is not installed",
+                "pip install 'maildrop[html]'")  # fmt: skip
     return Defaults(
-        author=author, reply_to=tuple(reply_to), charset=table.charset, in_doubt=table.in_doubt, partial=table.partial
+        author=author,
+        reply_to=tuple(reply_to),
+        charset=table.charset,
+        in_doubt=table.in_doubt,
+        partial=table.partial,
+        text_from_html=table.text_from_html,
     )

@@ -21,6 +21,8 @@ def describe(document: Document) -> str:
     lines: list[str] = []
     for name in ("spool", "intake", "defaults"):
         lines += _table(name, getattr(document, name))
+    if document.dkim is not None:
+        lines += _table("dkim", document.dkim)
     for name, relay in document.relays.items():
         lines += _table(f"relays.{_key(name)}", relay)
     for route in document.routes:

@@ -60,6 +60,13 @@ def _name(value: object) -> object:
     return value
 
 
+def _selector(value: object) -> object:
+    """Read the name of a key in the DNS (RFC 6376 3.1)."""
+    if isinstance(value, str) and not _SELECTOR.fullmatch(value):
+        raise invalid('is not a selector; expected letters, digits, hyphens and dots, such as "mail2026"')
+    return value
+
+
 def _command(value: object) -> object:
     """Read a program and its arguments, as one text or as a list."""
     try:
@@ -77,6 +84,7 @@ def _texts(value: object) -> object:
 
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|\[?[0-9A-Fa-f:.]{2,45}\]?")
+_SELECTOR = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62}){0,3}")
 
 Path = Annotated[str, BeforeValidator(_path)]
 AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
@@ -130,6 +138,24 @@ class DefaultsTable(Model):
         None
     )
     hostname: Annotated[HostName | None, Field(description="the name said in EHLO; else this machine's")] = None
+    text_from_html: Annotated[bool, Field(description="make a plain text from HTML that comes alone (extra html)")] = (
+        False
+    )
+
+
+class DkimTable(Model):
+    """``[dkim]``: for whom mails are signed; the private key comes from exactly one place."""
+
+    selector: Annotated[
+        str, BeforeValidator(_selector), Field(description="the DNS record is SELECTOR._domainkey.DOMAIN")
+    ]
+    domains: Annotated[Texts, Field(min_length=1, description="authors of these and of domains below them")]
+    key_credential: Annotated[Path | None, Field(description="name of a systemd credential")] = None
+    key_file: Annotated[Path | None, Field(description="PEM file, readable by the daemon alone")] = None
+    key_command: Annotated[
+        str | list[str] | None, BeforeValidator(_command), Field(description="program that prints it; no shell")
+    ] = None
+    key_env: Annotated[str | None, Field(description="environment variable")] = None
 
 
 class TimeoutsTable(Model):
@@ -220,6 +246,7 @@ class Document(Model):
     spool: SpoolTable
     intake: IntakeTable = IntakeTable()
     defaults: DefaultsTable = DefaultsTable()
+    dkim: DkimTable | None = None
     relays: Annotated[dict[str, RelayTable], Field(min_length=1)]
     routes: list[RouteTable] = []
     retry: RetryTable = RetryTable()

@@ -1,4 +1,4 @@
-"""Where a relay's password comes from: a credential, a file, a command, the environment; never the command line.
+"""Where passwords and keys come from: a credential, a file, a command, the environment; never the command line.
 
 A secret that others can read is refused. What comes back is a ``Secret``, which can't be printed by
 accident.
@@ -10,8 +10,11 @@ import os
 import shlex
 import stat
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
-from maildrop.config.document import AuthTable
+from maildrop.config.document import AuthTable, DkimTable
+from maildrop.schema import Model
 from maildrop.smtp import Secret
 
 _COMMAND_SECONDS = 30  # a password command that hangs must not hang the start for ever
@@ -31,29 +34,38 @@ class SecretError(ValueError):
 
 def password_of(auth: AuthTable) -> Secret:
     """Fetch the password from the one place that the table names; raises SecretError."""
-    places = {key: value for key in _FETCH if (value := getattr(auth, key)) is not None}
-    if len(places) != 1:
-        found = " and ".join(places) or "none of them"
-        raise SecretError("password_…", f"exactly one of {', '.join(_FETCH)} is needed; found {found}",
-                          "keep one" if places else "add one")  # fmt: skip
-    ((key, value),) = places.items()
-    octets = _FETCH[key](value)
-    text = octets.decode("utf-8", "replace").rstrip("\r\n")
+    return _fetch(auth, "password", "write the password there, on one line")[1]
+
+
+def signing_key_of(table: DkimTable) -> tuple[str, Secret]:
+    """Fetch the private key from the one place that the table names, and that place's key; raises SecretError."""
+    return _fetch(table, "key", "make one as in 'Signing (DKIM)' in the README")
+
+
+def _fetch(table: Model, what: str, hint: str) -> tuple[str, Secret]:
+    keys = {f"{what}_{place}": fetch for place, fetch in _FETCH.items()}
+    named = {key: value for key in keys if (value := getattr(table, key)) is not None}
+    if len(named) != 1:
+        found = " and ".join(named) or "none of them"
+        raise SecretError(f"{what}_…", f"exactly one of {', '.join(keys)} is needed; found {found}",
+                          "keep one" if named else "add one")  # fmt: skip
+    ((key, value),) = named.items()
+    text = keys[key](key, value).decode("utf-8", "replace").rstrip("\r\n")
     if not text or "\0" in text:
-        raise SecretError(key, "the password is empty or holds a NUL", "write the password there, on one line")
-    return Secret(text)
+        raise SecretError(key, f"the {what} is empty or holds a NUL", hint)
+    return key, Secret(text)
 
 
-def _from_credential(name: str) -> bytes:
+def _from_credential(key: str, name: str) -> bytes:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder is None:
-        raise SecretError("password_credential", f"no credential '{name}': not started by systemd with credentials",
+        raise SecretError(key, f"no credential '{name}': not started by systemd with credentials",
                           f"add LoadCredential={name}:/path/to/file to the unit")  # fmt: skip
-    return _read("password_credential", os.path.join(folder, os.path.basename(name)), private=False)
+    return _read(key, os.path.join(folder, os.path.basename(name)), private=False)
 
 
-def _from_file(path: str) -> bytes:
-    return _read("password_file", path, private=True)
+def _from_file(key: str, path: str) -> bytes:
+    return _read(key, path, private=True)
 
 
 def _read(key: str, path: str, *, private: bool) -> bytes:
@@ -71,7 +83,7 @@ def _read(key: str, path: str, *, private: bool) -> bytes:
         ) from None
 
 
-def _from_command(command: str | list[str]) -> bytes:
+def _from_command(key: str, command: str | list[str]) -> bytes:
     words = shlex.split(command) if isinstance(command, str) else command
     try:
         done = subprocess.run(  # noqa: S603  # the operator's own words, no shell
@@ -79,24 +91,22 @@ def _from_command(command: str | list[str]) -> bytes:
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         what = f"no answer within {_COMMAND_SECONDS} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)
-        raise SecretError("password_command", f"can't run it: {what}", "run it by hand as the daemon's user") from None
+        raise SecretError(key, f"can't run it: {what}", "run it by hand as the daemon's user") from None
     if done.returncode != 0:
-        raise SecretError(
-            "password_command", f"it exited with {done.returncode}", "run it by hand as the daemon's user"
-        )
+        raise SecretError(key, f"it exited with {done.returncode}", "run it by hand as the daemon's user")
     return done.stdout
 
 
-def _from_environment(name: str) -> bytes:
+def _from_environment(key: str, name: str) -> bytes:
     value = os.environ.get(name)
     if value is None:
-        raise SecretError("password_env", f"the environment has no {name}", "set it, or use password_credential")
+        raise SecretError(key, f"the environment has no {name}", f"set it, or use {key.removesuffix('env')}credential")
     return os.fsencode(value)
 
 
-_FETCH = {
-    "password_credential": _from_credential,
-    "password_file": _from_file,
-    "password_command": _from_command,
-    "password_env": _from_environment,
+_FETCH: dict[str, Callable[[str, Any], bytes]] = {
+    "credential": _from_credential,
+    "file": _from_file,
+    "command": _from_command,
+    "env": _from_environment,
 }

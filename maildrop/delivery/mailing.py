@@ -13,6 +13,7 @@ from datetime import datetime
 
 from maildrop.delivery.route import Leg, Route, legs
 from maildrop.errors import InvalidJob, Problem, did_you_mean, printable
+from maildrop.mail.dkim import Signer
 from maildrop.mail.envelope import parse_envelope, parse_overrides
 from maildrop.mail.message import Identity, Message, compose, new_identity
 from maildrop.mail.model import Defaults, Delivery, Limits, Partial
@@ -31,6 +32,7 @@ class MailingSettings:
     domain: str = "localhost"
     relays: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
+    signer: Signer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,8 @@ def _described(folder: JobFolder, settings: MailingSettings, files: tuple[str, .
     identity = origin.identity(mail.content.message_id, settings.domain)
 
     def make() -> Message:
-        return compose(mail.content, identity, open_source=folder.open_file, limits=settings.limits)
+        message = compose(mail.content, identity, open_source=folder.open_file, limits=settings.limits)
+        return _signed(message, settings, origin)
 
     return Mailing(delivery=mail.delivery, subject=mail.content.subject, finished=False, compose=make)
 
@@ -104,7 +107,17 @@ def _finished(
         dialect=settings.dialect,
         limits=settings.limits,
     )
-    return Mailing(delivery=pickup.delivery, subject=pickup.subject, finished=True, compose=lambda: pickup.message)
+    return Mailing(
+        delivery=pickup.delivery,
+        subject=pickup.subject,
+        finished=True,
+        compose=lambda: _signed(pickup.message, settings, origin),
+    )
+
+
+def _signed(message: Message, settings: MailingSettings, origin: Origin) -> Message:
+    """Sign it, if we sign; by the date of the first attempt, so that a retry is the same mail."""
+    return message if settings.signer is None else settings.signer.signed(message, date=origin.first)
 
 
 def _read_envelope(folder: JobFolder, limits: Limits) -> bytes:
