@@ -4,7 +4,10 @@
 reply         one reply, from octets; bounds, enhanced codes, queue ids                              pure
 extensions    the reply to EHLO as a value                                                           pure
 data          dot-stuffing, streamed; no stray CR or LF leaves                                       pure
-auth          SASL exchanges; secrets that can't be printed                                          pure
+credentials   who we are to a relay; secrets that can't be printed                                   pure
+auth          SASL exchanges, and which of them                                                      pure
+scram         SCRAM-SHA-256                                                                          pure
+redactor      takes secrets out of what a server says                                                pure
 transaction   what is asked of a relay, and the replies it gave                                      pure
 transcript    the dialog without secrets and content, bounded                                        pure
 steps         the words of the machine: phases, steps, events, faults                                pure
@@ -16,16 +19,18 @@ endpoint      whom to talk to, how long to wait                                 
 failures      how a session fails                                                                    pure
 wire          socket, name lookup, TLS in between, what was said before a line broke                 asyncio
 waiting       a task asleep until something happens or a deadline passes                              asyncio
+pump          between the machine and the wire; keeps the deadlines                                  asyncio
+session       one transaction after the other                                                        asyncio
 connecting    from a relay to a session that is ready                                                asyncio
-session       pumps the machine, keeps the deadlines                                                 asyncio
 ============  =====================================================================================  ========
 
 A refusal is data (`TransactionResult`). Only a conversation that can't begin (`SessionFailed`) or breaks
 (`SessionLost`) raises; the exception knows its stage and whether the message is in doubt.
 """
 
-from maildrop.smtp.auth import KNOWN_MECHANISMS, Credentials, Secret
+from maildrop.smtp.auth import KNOWN_MECHANISMS
 from maildrop.smtp.connecting import connect
+from maildrop.smtp.credentials import Credentials, CredentialsSource, CredentialsUnavailable, Secret
 from maildrop.smtp.endpoint import Endpoint, Timeouts
 from maildrop.smtp.extensions import Extensions
 from maildrop.smtp.failures import SessionFailed, SessionLost
@@ -38,6 +43,8 @@ from maildrop.smtp.transcript import Transcript
 __all__ = [
     "KNOWN_MECHANISMS",
     "Credentials",
+    "CredentialsSource",
+    "CredentialsUnavailable",
     "Endpoint",
     "Extensions",
     "Reply",

@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from maildrop.smtp.auth import Credentials, Mechanism, Redactor
+from maildrop.smtp.auth import Exchange
+from maildrop.smtp.credentials import Credentials
 from maildrop.smtp.extensions import Extensions
+from maildrop.smtp.redactor import Redactor
 from maildrop.smtp.reply import Reply, ReplyError, ReplyReader, Stage
 from maildrop.smtp.steps import Event, Fault, Phase, Security, Step
 from maildrop.smtp.transaction import Progress, argument
@@ -36,20 +38,24 @@ class Conversation:
         transcript: Transcript,
         credentials: Credentials | None = None,
         plaintext_auth: bool = False,
+        lmtp: bool = False,
+        chunking: bool = True,
     ) -> None:
-        """``hostname`` is what EHLO says; ``plaintext_auth`` allows AUTH without TLS."""
+        """``hostname`` is what EHLO says; ``plaintext_auth`` allows AUTH without TLS, ``chunking`` BDAT if offered."""
         self._hostname = argument(hostname).encode("ascii")
         self._security = security
         self._credentials = credentials
         self._plaintext_auth = plaintext_auth
         self._redactor = Redactor(credentials)
-        self._mechanism: Mechanism | None = None
+        self._exchange: Exchange | None = None
         self._reader = ReplyReader()
         self._awaited = deque([Step.GREETING])
         self._unsent: deque[tuple[Step, bytes]] = deque()
         self._output = bytearray()
         self._events: list[Event] = []
-        self._progress = Progress()
+        self.progress = Progress()  # of the transaction whose replies come next
+        self._lmtp = lmtp
+        self._chunking = chunking
         self.transcript = transcript
         self.phase = Phase.TLS if security is Security.IMPLICIT else Phase.OPENING
         self.extensions = Extensions()
@@ -69,7 +75,9 @@ class Conversation:
             return Stage.TLS
         if self._awaited:
             return self._awaited[0].stage
-        return Stage.DATA if self.phase is Phase.BODY else Stage.MAIL
+        if self.phase is Phase.BODY:
+            return Stage.BDAT if self.progress.chunked else Stage.DATA
+        return Stage.MAIL
 
     def take_output(self) -> bytes:
         """Return the octets to be sent now, once."""
@@ -105,7 +113,7 @@ class Conversation:
         self.replies += 1
         stage = self.stage
         reply = self._redactor.clean(reply, thorough=stage is Stage.AUTH)
-        self.transcript.server(reply)
+        self.transcript.server(self._redactor.veil(reply) if stage is Stage.AUTH else reply)
         if self.phase is Phase.TLS:
             self._break(_INJECTED, reply=reply)
         elif self._awaited or self.phase is Phase.BODY:

@@ -1,8 +1,9 @@
-"""How does a message travel behind DATA? Dot-stuffed, in pieces of any size, ended by a line with a single dot.
+"""How does a message travel? Behind DATA dot-stuffed and ended by a line with a single dot, behind BDAT as it is.
 
 The line state is kept across pieces, so a dot at the very border of two of them is stuffed too. Refuses octets in which
 CR and LF do not come as pairs: servers disagree about what such a line end means, and a second message can be smuggled
-through the gap (CVE-2023-51764, -51765, -51766). Knows nothing of MIME or header fields. RFC 5321 section 4.5.2.
+through the gap (CVE-2023-51764, -51765, -51766). Knows nothing of MIME or header fields. RFC 5321 section 4.5.2,
+RFC 3030 section 2.
 """
 
 from __future__ import annotations
@@ -49,6 +50,39 @@ class DataWriter:
         if self._after_cr:
             raise StrayLineEnd(f"a CR of its own as octet {self.octets}, the last one")
         return b".\r\n" if self._at_line_start else b"\r\n.\r\n"
+
+
+class ChunkWriter:
+    """Counts the octets of a message that travels behind BDAT, as it is (RFC 3030 section 2).
+
+    Line ends are watched over like those of `DataWriter`, for the servers behind this one.
+    """
+
+    __slots__ = ("_size", "_watch")
+
+    def __init__(self, size_octets: int) -> None:
+        """``size_octets`` is what BDAT announces."""
+        self._size = size_octets
+        self._watch = DataWriter()
+
+    @property
+    def octets(self) -> int:
+        """Octets of the message so far."""
+        return self._watch.octets
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return ``chunk``; raises `StrayLineEnd`, and ValueError where there is more than was announced."""
+        self._watch.feed(chunk)
+        if self.octets > self._size:
+            raise ValueError(f"the message is longer than the {self._size} octets that were announced")
+        return chunk
+
+    @property
+    def terminator(self) -> bytes:
+        """Return nothing: the last octet ends it. Raises `StrayLineEnd`, and ValueError if octets are missing."""
+        if self.octets < self._size:
+            raise ValueError(f"the message is {self.octets} octets long, but {self._size} were announced")
+        return self._watch.terminator[:0]
 
 
 def slices(octets: bytes, size_octets: int) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 
-from maildrop.smtp.auth import Credentials
+from maildrop.smtp.credentials import Credentials, CredentialsSource
 from maildrop.smtp.reply import Stage
 from maildrop.smtp.steps import Security
 
@@ -20,6 +20,7 @@ _DEADLINES = {
     Stage.RCPT: "rcpt",
     Stage.DATA: "data",
     Stage.DATA_END: "data_end",
+    Stage.BDAT: "data_end",
     Stage.RSET: "mail",
     Stage.QUIT: "quit",
 }
@@ -57,9 +58,12 @@ class Endpoint:
     security: Security
     hostname: str
     credentials: Credentials | None = None
+    source: CredentialsSource | None = None  # where `connect` gets the credentials for each session
     plaintext_auth: bool = False
     tls: ssl.SSLContext | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    lmtp: bool = False
+    chunking: bool = True  # use BDAT where it is offered
 
     def __post_init__(self) -> None:
         """Refuse TLS without a context: verification is decided by whoever makes the context, not by an omission."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import ClassVar
 
-from maildrop.smtp.auth import KNOWN_MECHANISMS, choose
+from maildrop.smtp.auth import Exchange, MechanismError
 from maildrop.smtp.conversation import Conversation, Row
+from maildrop.smtp.credentials import MASK
 from maildrop.smtp.extensions import Extensions, read_extensions
 from maildrop.smtp.reply import Reply, Stage
 from maildrop.smtp.steps import Event, Phase, Security, Step
@@ -24,13 +24,16 @@ class Opening(Conversation):
         self.extensions = Extensions()
         self.phase = Phase.OPENING
         if not self._awaited:
-            self._say(Step.EHLO, b"EHLO " + self._hostname)
+            self._say_hello()
 
     def _greeted(self, _step: Step, _reply: Reply) -> None:
-        self._say(Step.EHLO, b"EHLO " + self._hostname)
+        self._say_hello()
+
+    def _say_hello(self) -> None:
+        self._say(Step.EHLO, (b"LHLO " if self._lmtp else b"EHLO ") + self._hostname)
 
     def _hello_refused(self, step: Step, reply: Reply) -> None:
-        if reply.code in (500, 502, 504):
+        if reply.code in (500, 502, 504) and not self._lmtp:
             self._say(Step.HELO, b"HELO " + self._hostname)
         else:
             self.refused(step, reply)
@@ -63,33 +66,52 @@ class Opening(Conversation):
         if self._credentials is None:
             self.phase = Phase.READY
             return
-        if not (self.encrypted or self._plaintext_auth):
-            self._break("a password is not sent without TLS", stage=Stage.AUTH, configuration=True)
+        verified = self.encrypted and self._security is not Security.OPPORTUNISTIC
+        if not (verified or self._plaintext_auth):
+            self._break("a password is not sent without verified TLS", stage=Stage.AUTH, configuration=True)
             return
-        self._mechanism = choose(self.extensions.auth, self._credentials)
-        if self._mechanism is None:
-            offered = ", ".join(self.extensions.auth) or "none"
-            known = ", ".join(self._credentials.mechanisms or KNOWN_MECHANISMS)
-            what = f"no common AUTH mechanism: the server offers {offered}; expected one of {known}"
-            self._break(what, stage=Stage.AUTH, configuration=True)
+        self._exchange = Exchange(self.extensions.auth, self._credentials, self._redactor)
+        self._try_mechanism(self._exchange)
+
+    def _try_mechanism(self, exchange: Exchange) -> None:
+        line = exchange.command()
+        if line is None:
+            self._break(exchange.why_not, stage=Stage.AUTH, configuration=True)
             return
-        line, initial = f"AUTH {self._mechanism.name}", self._mechanism.initial()
-        if initial is None:
-            self._say(Step.AUTH, line.encode("ascii"))
-        else:
-            self._say(Step.AUTH, line.encode("ascii") + b" " + b64encode(initial), shown=f"{line} ***")
+        verb, mechanism, *initial = line.split(b" ")
+        shown = " ".join((verb.decode("ascii"), mechanism.decode("ascii"), *(MASK for _ in initial)))
+        self._say(Step.AUTH, line, shown=shown)
 
     def _challenged(self, step: Step, reply: Reply) -> None:
-        response = self._mechanism.respond(reply.text) if self._mechanism and reply.code == 334 else None
-        if response is None:
-            what = f"the server asks for more than the mechanism has to say: {reply}"
+        try:
+            line = self._exchange.respond(reply.lines[0]) if self._exchange and reply.code == 334 else None
+        except MechanismError as error:
+            self._break(str(error), stage=step.stage, configuration=True)
+            return
+        if line is None:
+            what = f"the server asks for more than the mechanism has to say: {self._redactor.veil(reply)}"
             self._break(what, reply=reply, stage=step.stage, configuration=True)
         else:
-            self._say(step, b64encode(response), shown="***")
+            self._say(step, line, shown=MASK)
 
-    def _authenticated(self, _step: Step, _reply: Reply) -> None:
-        self._mechanism = None
+    def _authenticated(self, step: Step, reply: Reply) -> None:
+        try:
+            if self._exchange is not None:
+                self._exchange.succeed(reply.text)
+        except MechanismError as error:
+            self._break(str(error), stage=step.stage, configuration=True)
+            return
+        self._exchange = None
         self.phase = Phase.READY
+
+    def _not_authenticated(self, step: Step, reply: Reply) -> None:
+        """Give up, for the secret was refused; go on only where it was the mechanism (RFC 4954 section 6)."""
+        exchange = self._exchange
+        if exchange is not None and exchange.may_go_on(reply):
+            self._try_mechanism(exchange)
+            return
+        told = "" if exchange is None else exchange.told()
+        self._break(f"refused: {reply}{told}", reply=reply, stage=step.stage, configuration=reply.severity == 5)
 
     TABLE: ClassVar[Mapping[Step, Row]] = {
         #                2yz             3yz          4yz       5yz             421
@@ -97,5 +119,5 @@ class Opening(Conversation):
         Step.EHLO:      (_learn,         _nonsense,   _refused, _hello_refused, _refused),
         Step.HELO:      (_learn,         _nonsense,   _refused, _refused,       _refused),
         Step.STARTTLS:  (_start_tls,     _nonsense,   _no_tls,  _no_tls,        _refused),
-        Step.AUTH:      (_authenticated, _challenged, _refused, _refused,       _refused),
+        Step.AUTH:      (_authenticated, _challenged, _not_authenticated, _not_authenticated, _refused),
     }  # fmt: skip

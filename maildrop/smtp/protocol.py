@@ -4,9 +4,15 @@
 without a network. Its heart is one table: which command was answered, by what kind of reply, and what that means. What
 the table does not know breaks the session, because a reply that is guessed at shifts all later ones by one.
 
-Three facts are kept exact, since duplicates and lost mail hang on them: ``concluded`` (the transaction has its clear
-answer), ``in_doubt`` (the final dot may have been read and no whole reply came back) and the event ``ACCEPTED``, given
-once, on a 2yz after the final dot and on nothing else. RFC 5321, 2920 (PIPELINING), 3207 (STARTTLS), 4954 (AUTH).
+Three facts are kept exact for each transaction (`Progress`), since duplicates and lost mail hang on them: it is
+``concluded`` (has its clear answer), it is ``in_doubt`` (the whole message may have been read and no whole reply came
+back), and the event ``ACCEPTED``, given once, on a 2yz after the whole message and on nothing else.
+
+A further transaction may be opened behind a message that has been handed over (RFC 2920 3.1: it may be the first of a
+group), which saves its round trip. Nothing of it can count before the doubt about the first is over: its replies come
+behind, and its message waits for them.
+
+RFC 5321, 2033 (LMTP), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS), 4954 (AUTH).
 """
 
 from __future__ import annotations
@@ -16,9 +22,12 @@ from typing import ClassVar
 
 from maildrop.smtp.conversation import Conversation, Row
 from maildrop.smtp.opening import Opening
-from maildrop.smtp.reply import Reply
+from maildrop.smtp.reply import Reply, Stage
 from maildrop.smtp.steps import Event, Phase, Step
-from maildrop.smtp.transaction import Progress, Transaction, TransactionResult, mail_command, rcpt_commands
+from maildrop.smtp.transaction import Progress, Transaction, mail_command, rcpt_commands
+from maildrop.smtp.transcript import Transcript
+
+_UNKNOWN_COMMAND = frozenset({500, 502, 504})
 
 _closing, _ignored = Conversation.closing, Conversation.ignored
 _nonsense, _refused = Conversation.nonsense, Conversation.refused
@@ -27,43 +36,61 @@ _nonsense, _refused = Conversation.nonsense, Conversation.refused
 class Client(Opening):
     """The client's side of one session, from the greeting to QUIT."""
 
-    @property
-    def concluded(self) -> bool:
-        """Return whether the transaction has its clear answer: accepted or refused, in ``result``."""
-        return self._progress.concluded
+    _following: Progress | None = None  # of the transaction that was opened behind the one in phase END
+    _its_transcript: Transcript | None = None
 
     @property
-    def in_doubt(self) -> bool:
-        """Return whether the final dot may have reached the server and no whole reply to it was read."""
-        return self._progress.dot_handed_over and not self._progress.concluded
+    def takes_another(self) -> bool:
+        """Return whether a transaction may be opened behind the message that was handed over."""
+        return self.phase is Phase.END and self._following is None and self.extensions.pipelining
 
-    @property
-    def result(self) -> TransactionResult:
-        """Return the replies of the transaction so far."""
-        return self._progress.result
-
-    def begin(self, transaction: Transaction) -> None:
-        """Open a transaction in phase READY.
+    def begin(self, transaction: Transaction) -> Progress:
+        """Open a transaction in phase READY, or behind another one (`takes_another`); return where its answers go.
 
         Raises ValueError for what no caller may pass: control characters, a recipient twice or none, the need for an
         extension that the relay lacks.
         """
-        if self.phase is not Phase.READY:
+        if self.phase is not Phase.READY and not self.takes_another:
             raise ValueError(f"a transaction can't begin in phase {self.phase.name}")
+        chunked = self.extensions.chunking and self._chunking
+        before = self.transcript
+        if transaction.transcript is not None:
+            self.transcript = transaction.transcript
         commands = [(Step.MAIL, mail_command(transaction, self.extensions))]
-        commands += [(Step.RCPT, line) for line in rcpt_commands(transaction)]
+        commands += [(Step.RCPT, line) for line in rcpt_commands(transaction, self.extensions)]
         self._unsent.extend(commands)
-        if self.extensions.pipelining and not transaction.all_or_nothing:
+        if self.extensions.pipelining and not transaction.all_or_nothing and not chunked:
             self._unsent.append((Step.DATA, b"DATA"))
-        self._progress = Progress(paths=transaction.forward_paths, all_or_nothing=transaction.all_or_nothing)
-        self.phase = Phase.FLIGHT
-        self._advance()
+        progress = Progress(
+            paths=transaction.forward_paths,
+            all_or_nothing=transaction.all_or_nothing,
+            lmtp=self._lmtp,
+            chunked=chunked,
+        )
+        if self.phase is Phase.READY:
+            self.progress = progress
+            self.phase = Phase.FLIGHT
+            self._advance()
+        else:
+            self._advance()
+            self._following, self._its_transcript, self.transcript = progress, self.transcript, before
+        return progress
 
-    def dot_handed_over(self, message_octets: int) -> None:
-        """Note that the whole terminator was given to the kernel: from here on only a reply ends the doubt."""
-        self._progress.dot_handed_over = True
+    def announce(self, size_octets: int) -> bytes:
+        """Return what stands before the message in phase BODY: BDAT where it is used, nothing behind DATA."""
+        if not self.progress.chunked:
+            return b""
+        line = f"BDAT {size_octets} LAST"
+        self.transcript.client(line)
+        return line.encode("ascii") + b"\r\n"
+
+    def handed_over(self, message_octets: int) -> None:
+        """Note that the whole message was given to the kernel: from here on only a reply ends the doubt."""
+        progress = self.progress
+        progress.handed_over = True
         self.phase = Phase.END
-        self._awaited.append(Step.END)
+        answers = len(progress.accepted) if progress.lmtp else 1
+        self._awaited.extend([Step.LAST_CHUNK if progress.chunked else Step.END] * answers)
         self.transcript.client(f"<{message_octets} octets>")
 
     def quit(self) -> None:
@@ -76,8 +103,8 @@ class Client(Opening):
     def _advance(self) -> None:
         """Send what may be sent now; once a concluded transaction has nothing left over, become ready again."""
         if self.phase is Phase.SETTLING and not self._awaited:
-            if self._progress.must_reset:
-                self._progress.must_reset = False
+            if self.progress.must_reset:
+                self.progress.must_reset = False
                 self._say(Step.RSET, b"RSET")
             else:
                 self.phase = Phase.READY
@@ -85,7 +112,7 @@ class Client(Opening):
             self._say(*self._unsent.popleft())
 
     def _conclude(self) -> None:
-        self._progress.concluded = True
+        self.progress.concluded = True
         self._unsent.clear()
         self.phase = Phase.SETTLING
 
@@ -95,15 +122,15 @@ class Client(Opening):
         self._break("the session has ended", stage=step.stage)
 
     def _mail_taken(self, _step: Step, reply: Reply) -> None:
-        self._progress.mail = reply
-        self._progress.must_reset = True
+        self.progress.mail = reply
+        self.progress.must_reset = True
 
     def _mail_refused(self, _step: Step, reply: Reply) -> None:
-        self._progress.mail = reply
+        self.progress.mail = reply
         self._conclude()
 
     def _recipient_answered(self, _step: Step, reply: Reply) -> None:
-        progress = self._progress
+        progress = self.progress
         if progress.concluded:  # MAIL was refused: what is said about its recipients only echoes that
             return
         progress.recipients[progress.paths[len(progress.recipients)]] = reply
@@ -111,36 +138,60 @@ class Client(Opening):
             return
         if not progress.worth_data:
             self._conclude()
+        elif progress.chunked:
+            self.phase = Phase.BODY
         elif not (self._awaited or self._unsent):
             self._unsent.append((Step.DATA, b"DATA"))
 
     def _go_ahead(self, step: Step, reply: Reply) -> None:
         if reply.code != 354:
             self.nonsense(step, reply)
-        elif self._progress.concluded:  # DATA was pipelined behind recipients that were all refused
-            self._progress.must_reset = False
+        elif self.progress.concluded:  # DATA was pipelined behind recipients that were all refused
+            self.progress.must_reset = False
             self._say(Step.EMPTY_END, b".")
         else:
-            self._progress.data = reply
+            self.progress.data = reply
             self.phase = Phase.BODY
 
     def _data_refused(self, _step: Step, reply: Reply) -> None:
-        if not self._progress.concluded:
-            self._progress.data = reply
+        if not self.progress.concluded:
+            self.progress.data = reply
             self._conclude()
 
     def _stopped(self, step: Step, reply: Reply) -> None:
-        self._answered(step, reply)
+        if self.progress.chunked and reply.code in _UNKNOWN_COMMAND:
+            self._no_chunks(step, reply)
+            return
+        self.progress.take_end(reply)
         self._break(f"refused while the message was being sent: {reply}", reply=reply, stage=step.stage)
 
-    def _answered(self, _step: Step, reply: Reply) -> None:
-        self._progress.end = reply
-        self._progress.concluded = True
-        self.phase = Phase.READY
+    def _no_chunks(self, _step: Step, reply: Reply) -> None:
+        """Break the session of a server that offers BDAT and does not know it: it may read the message as commands."""
+        self.progress.handed_over = False
+        self._break(f"offered, but not known: {reply}", reply=reply, stage=Stage.BDAT)
+
+    def _answered(self, step: Step, reply: Reply) -> None:
+        if step is Step.LAST_CHUNK and reply.code in _UNKNOWN_COMMAND:
+            self._no_chunks(step, reply)
+            return
+        self.progress.take_end(reply)
+        if self.progress.concluded:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Turn to the transaction that was opened behind this one, if there is any."""
+        if self._following is None:
+            self.phase = Phase.READY
+            return
+        self.progress, self.transcript = self._following, self._its_transcript or self.transcript
+        self._following, self._its_transcript = None, None
+        self.phase = Phase.FLIGHT
 
     def _accepted(self, step: Step, reply: Reply) -> None:
+        progress = self.progress
         self._answered(step, reply)
-        self._events.append(Event.ACCEPTED)
+        if progress.concluded and progress.result.delivered == tuple(progress.accepted):
+            self._events.append(Event.ACCEPTED)
 
     def _answered_closing(self, step: Step, reply: Reply) -> None:
         self._answered(step, reply)
@@ -154,6 +205,7 @@ class Client(Opening):
         Step.DATA:      (_nonsense,           _go_ahead,   _data_refused,       _data_refused,       _closing),
         Step.BODY:      (_nonsense,           _nonsense,   _stopped,            _stopped,            _closing),
         Step.END:       (_accepted,           _nonsense,   _answered,           _answered,           _answered_closing),
+        Step.LAST_CHUNK: (_accepted,          _nonsense,   _answered,           _answered,           _answered_closing),
         Step.EMPTY_END: (_ignored,            _nonsense,   _ignored,            _ignored,            _closing),
         Step.RSET:      (_ignored,            _nonsense,   _refused,            _refused,            _refused),
         Step.QUIT:      (_left,               _left,       _left,               _left,               _left),

@@ -25,7 +25,7 @@ class Phase(Enum):
     READY = auto()  # for MAIL
     FLIGHT = auto()  # MAIL, RCPT, DATA
     BODY = auto()  # 354 was read, the message is on its way
-    END = auto()  # the final dot was handed over
+    END = auto()  # the whole message was handed over, final dot or last chunk included
     SETTLING = auto()  # the transaction has its answer; left-over replies and the one to RSET are collected
     QUITTING = auto()
     OVER = auto()  # nothing can be said any more; `fault` tells why
@@ -51,6 +51,7 @@ class Step(Enum):
     DATA = (Stage.DATA, 0)
     BODY = (Stage.DATA, 1)  # nothing was asked: the server speaks up while the message is being sent
     END = (Stage.DATA_END, 0)
+    LAST_CHUNK = (Stage.BDAT, 0)  # what END is behind DATA (RFC 3030 section 2)
     EMPTY_END = (Stage.DATA_END, 1)  # the dot for a DATA that was pipelined in vain (RFC 2920 section 3.1)
     RSET = (Stage.RSET, 0)
     QUIT = (Stage.QUIT, 0)

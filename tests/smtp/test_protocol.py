@@ -75,11 +75,11 @@ class Driver:
     def hear(self, octets: bytes) -> None:
         """Feed octets and check what they led to."""
         ending = self.client.phase is Phase.END
-        first = octets
+        first, ended = octets, self.client.progress
         for event in self.client.receive(octets):
             if event is Event.ACCEPTED:
                 self.accepted += 1
-                end = self.client.result.end
+                end = ended.result.end
                 assert ending, "accepted without a final dot"
                 assert end is not None
                 assert end.severity == 2
@@ -96,9 +96,9 @@ class Driver:
         if machine.phase is Phase.READY:
             machine.begin(transaction(2, all_or_nothing=self.all_or_nothing))
         if machine.phase is Phase.BODY:
-            assert machine.result.accepted
+            assert machine.progress.result.accepted
             self.dots += 1
-            machine.dot_handed_over(100)
+            machine.handed_over(100)
         sent = machine.take_output()
         assert sent.endswith(b"\r\n") or not sent
         assert PASSWORD.encode() not in sent
@@ -123,7 +123,7 @@ def test_a_server_may_say_anything(
         driver.hear(segment)
     driver.client.lose("over")
     assert driver.client.over
-    assert not driver.client.in_doubt or driver.dots > driver.accepted
+    assert not driver.client.progress.in_doubt or driver.dots > driver.accepted
     assert PASSWORD not in driver.client.transcript.text()
 
 
@@ -145,8 +145,8 @@ def test_a_plausible_server_that_errs() -> None:
             octets = wild if dice.random() < 0.08 else usual.get(driver.client.stage, b"250 ok\r\n")
             driver.hear(octets)
         seen["accepted"] += driver.accepted
-        seen["doubt"] += driver.client.in_doubt
-        seen["refused"] += driver.client.concluded and driver.client.result.end is None
+        seen["doubt"] += driver.client.progress.in_doubt
+        seen["refused"] += driver.client.progress.concluded and driver.client.progress.result.end is None
     assert min(seen.values()) > 5
 
 
@@ -236,10 +236,10 @@ def test_untried_recipients() -> None:
     machine = ready()
     machine.begin(transaction(3))
     machine.receive(b"250 ok\r\n250 ok\r\n")
-    assert machine.result.untried == ("r1@example.net", "r2@example.net")
+    assert machine.progress.result.untried == ("r1@example.net", "r2@example.net")
     machine.lose("gone")
-    assert machine.result.accepted == ("r0@example.net",)
-    assert not machine.in_doubt
+    assert machine.progress.result.accepted == ("r0@example.net",)
+    assert not machine.progress.in_doubt
 
 
 def test_a_refused_flight_is_concluded_before_it_is_settled() -> None:
@@ -250,7 +250,7 @@ def test_a_refused_flight_is_concluded_before_it_is_settled() -> None:
     phases = []
     for octets in (b"250 ok\r\n550 no\r\n", b"503 no\r\n", b"250 ok\r\n"):
         machine.receive(octets)
-        assert machine.concluded
+        assert machine.progress.concluded
         phases.append((machine.phase, machine.take_output()))
     assert phases == [(Phase.SETTLING, b""), (Phase.SETTLING, b"RSET\r\n"), (Phase.READY, b"")]
-    assert machine.result.data is None
+    assert machine.progress.result.data is None
