@@ -128,7 +128,9 @@ def test_the_configuration_keys_have_their_defaults(path: str) -> None:
     assert as_shown == validate(model, needed, where=path)
 
 
-_SAMPLES: dict[str, Any] = {"path": "/s", "host": "h", "user": "u", "relays": ["main"], "selector": "s", "domains": ["d"]}
+_SAMPLES: dict[str, Any] = {
+    "path": "/s", "host": "h", "user": "u", "relays": ["main"], "selector": "s", "domains": ["d"],
+}  # fmt: skip
 
 
 def kind_of(block: str) -> str:
