@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dkim
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -320,6 +324,21 @@ def test_signed_messages_keep_their_octets(picked_up: ReadPickup, end: bytes) ->
     )
     assert octets_of(picked_up(whole.replace(b"\r\n", end))) == whole
     assert octets_of(picked_up(b"X-Sender: a@x.example" + end + whole.replace(b"\r\n", end))) == whole
+
+
+@pytest.mark.parametrize("canonical", [(b"simple", b"simple"), (b"relaxed", b"relaxed")])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r"])
+def test_signatures_still_verify(picked_up: ReadPickup, end: bytes, canonical: tuple[bytes, bytes]) -> None:
+    """An independent verifier accepts what goes out of a signed file without its envelope and a Bcc not covered."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    secret = b64encode(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
+    record = b"v=DKIM1; k=ed25519; p=" + b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+    options = {"canonicalize": canonical, "signature_algorithm": b"ed25519-sha256", "include_headers": [b"from", b"to"]}
+    signature = dkim.sign(WHOLE, b"s", b"x.example", secret, **options)
+    content = b"X-Sender: s@x.example\r\n" + signature + b"Bcc: z@x.example\r\n" + WHOLE
+    sent = octets_of(picked_up(content.replace(b"\r\n", end)))
+    assert dkim.verify(sent, dnsfunc=lambda *_, **__: record)
+    assert not dkim.verify(sent.replace(b"body", b"Body"), dnsfunc=lambda *_, **__: record)
 
 
 @pytest.mark.parametrize("body", [b"a\r\nb\n", b"a\r\nb\rc\r\n", b"x" * 300_000, b"\r"])
