@@ -44,6 +44,7 @@ HOMES = {
     "pydantic": {"schema"},
     "pydantic_core": {"schema"},
     "rich": {"cli"},
+    "scramp": {"smtp.scram"},
     "sdnotify": {"systemd"},
     "structlog": {"log"},
     "tomli_w": {"spool.record"},

@@ -5,7 +5,8 @@ reply         one reply, from octets; bounds, enhanced codes, queue ids         
 extensions    the reply to EHLO as a value                                                           pure
 data          dot-stuffing, streamed; no stray CR or LF leaves                                       pure
 credentials   who we are to a relay; secrets that can't be printed                                   pure
-auth          SASL exchanges, and which of them                                                      pure
+mechanism     what a SASL exchange is                                                                pure
+auth          the exchanges, which of them, and when another                                         pure
 scram         SCRAM-SHA-256                                                                          pure
 redactor      takes secrets out of what a server says                                                pure
 transaction   what is asked of a relay, and the replies it gave                                      pure

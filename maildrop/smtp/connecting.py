@@ -1,9 +1,10 @@
-"""From a relay's name to a session that is ready for MAIL: look up, connect, greet, encrypt, authenticate."""
+"""From a relay's name to a session ready for MAIL: credentials, look up, connect, greet, encrypt, authenticate."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from maildrop.smtp.credentials import CredentialsUnavailable
 from maildrop.smtp.endpoint import Endpoint
 from maildrop.smtp.failures import SessionFailed
 from maildrop.smtp.reply import Stage
@@ -17,8 +18,38 @@ async def connect(endpoint: Endpoint, *, transcript: Transcript) -> Session:
     """Return a session that is ready for MAIL: greeted, encrypted and authenticated as the endpoint asks.
 
     Raises `SessionFailed`, and OSError only if this machine is out of descriptors or memory. With opportunistic
-    security a handshake that fails is followed by one more connection in the clear.
+    security a handshake that fails is followed by one more connection in the clear; credentials that the server refuses
+    by one more with others, if their source has others at once (a token that was still in memory, a password that was
+    replaced meanwhile).
     """
+    source = endpoint.source
+    if source is None:
+        return await _connect(endpoint, transcript)
+    endpoint = await _with_credentials(endpoint, transcript)
+    try:
+        return await _connect(endpoint, transcript)
+    except SessionFailed as failed:
+        used = endpoint.credentials
+        was_refused = failed.stage is Stage.AUTH and failed.configuration and failed.reply is not None
+        if used is None or not was_refused or not source.refused(used):
+            raise
+    transcript.note("once more with other credentials")
+    return await _connect(await _with_credentials(endpoint, transcript), transcript)
+
+
+async def _with_credentials(endpoint: Endpoint, transcript: Transcript) -> Endpoint:
+    """Ask the source before anything is dialled: a token server takes longer than a server waits for a greeting."""
+    if endpoint.source is None:
+        return endpoint
+    try:
+        return replace(endpoint, credentials=await endpoint.source.credentials())
+    except CredentialsUnavailable as error:
+        transcript.note(str(error))
+        fault = Fault(stage=Stage.AUTH, what=str(error), configuration=error.configuration)
+        raise SessionFailed(endpoint.relay, fault) from None
+
+
+async def _connect(endpoint: Endpoint, transcript: Transcript) -> Session:
     try:
         return await _connect_once(endpoint, transcript)
     except SessionFailed as failed:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from maildrop.smtp.auth import Exchange, MechanismError
+from maildrop.smtp.auth import Exchange
 from maildrop.smtp.conversation import Conversation, Row
 from maildrop.smtp.credentials import MASK
 from maildrop.smtp.extensions import Extensions, read_extensions
+from maildrop.smtp.mechanism import MechanismError
 from maildrop.smtp.reply import Reply, Stage
 from maildrop.smtp.steps import Event, Phase, Security, Step
 
