@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from maildrop.config.document import AuthTable, DefaultsTable, Document, RelayTable, RouteTable, TimeoutsTable
+from maildrop.config.document import (
+    AuthTable,
+    DefaultsTable,
+    DkimTable,
+    Document,
+    RelayTable,
+    RouteTable,
+    TimeoutsTable,
+)
 from maildrop.schema import validate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "maildropd.toml"
-_OFF = re.compile(r"^#(?=\w)", re.MULTILINE)
+_OFF = re.compile(r"^#(?=[\w\[])", re.MULTILINE)
 
 # What has no default, or shows another value than its default because it needs one to be of use.
 SHOWN = {
@@ -54,6 +62,7 @@ def test_every_key_is_in_it() -> None:
         assert set(raw[name]) == keys(Document.model_fields[name].annotation or Document), name
     main = raw["relays"]["main"]
     assert set(raw["defaults"]) == keys(DefaultsTable)
+    assert set(raw["dkim"]) == keys(DkimTable)
     assert set(main) == keys(RelayTable)
     assert set(main["timeouts"]) == keys(TimeoutsTable)
     assert set(main["auth"]) == keys(AuthTable)
