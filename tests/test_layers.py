@@ -52,7 +52,7 @@ HOMES = {
     "watchdog": {"spool.intake", "spool.watch"},
 }
 
-WIRE = {"smtp.session", "smtp.wire", "smtp.waiting"}
+WIRE = {"smtp.session", "smtp.pump", "smtp.wire", "smtp.waiting"}
 
 # The wire and the loop have few homes; everything else is plain functions from values to values.
 STDLIB_HOMES = {

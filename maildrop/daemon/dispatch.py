@@ -68,6 +68,7 @@ class Dispatch:
     async def finish(self, grace_seconds: float) -> None:
         """Hand out nothing more, and let what is on the wire come to its end, but not for ever."""
         self.stopping = True
+        self.fleet.dismiss()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_seconds)
             for task in late:
@@ -113,6 +114,7 @@ class Dispatch:
         now = asyncio.get_running_loop().time()
         self.fleet.tidy_one(turn.relay, now)
         if task.cancelled():
+            self.let_go(turn.work)
             return
         error = task.exception()
         if error is not None:

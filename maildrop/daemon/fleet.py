@@ -66,6 +66,11 @@ class Fleet:
         """Let the sessions of one relay go whose time is over; it may be one that the configuration has no more."""
         self._part(relay.take_parting(now) if self.relays.get(relay.name) is relay else relay.drain())
 
+    def dismiss(self) -> None:
+        """Send the couriers home that only wait for a session."""
+        for relay in self.relays.values():
+            relay.dismiss()
+
     def rest(self) -> None:
         """Let every session go that nobody uses."""
         for relay in self.relays.values():

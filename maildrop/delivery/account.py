@@ -67,13 +67,15 @@ class Account:
             if verdict.status is not Status.PENDING:
                 self.recipients[verdict.path] = _recipient(verdict, relay)
 
-    def assuming_accepted(self, paths: Sequence[str], verdicts: Iterable[Verdict], *, relay: str) -> Account:
+    def assuming_accepted(
+        self, paths: Sequence[str], verdicts: Iterable[Verdict], *, relay: str, stage: Stage
+    ) -> Account:
         """Return the account as it will be if the relay says yes to ``paths``: delivered, the reply still unknown."""
         copy = replace(self, recipients=dict(self.recipients), attempts=list(self.attempts))
         copy.apply(verdicts, relay=relay)
         for path in paths:
             copy.recipients[path] = RecipientResult(
-                address=path, status=Status.DELIVERED, relay=relay, stage=Stage.DATA_END.value
+                address=path, status=Status.DELIVERED, relay=relay, stage=stage.value
             )
         return copy
 

@@ -24,7 +24,7 @@ from maildrop.delivery.visit import MessageChanged, Visit
 from maildrop.errors import InvalidJob
 from maildrop.mail.envelope import InDoubt
 from maildrop.mail.part import SourceChanged
-from maildrop.smtp import Session, SessionFailed, SessionLost, Stage
+from maildrop.smtp import Session, SessionFailed, SessionLost, Stage, Transcript
 from maildrop.smtp.steps import Fault
 from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.job import Job
@@ -79,22 +79,21 @@ class Courier:
         relay = visit.relay
         while True:
             try:
-                session, reused = await relay.borrow(now=loop.time())
+                session, reused = await relay.borrow(clock=loop.time)
             except SessionFailed as failure:
                 return Carried(next=Next.AGAIN, failure=failure)
             try:
                 judgement = await visit.deliver(session)
+                return await self._decide(visit, session, judgement, broken)
             except SessionLost as lost:
-                session.abort()
                 if reused and lost.stale:  # it had died in the meantime; a new one costs nothing
                     continue
+                if lost.lacks_chunking:
+                    relay.avoid_chunking()
+                    continue
                 return await self._decide(visit, session, judge_loss(lost, visit.asked), broken)
-            except BaseException:
-                session.abort()
-                raise
-            carried = await self._decide(visit, session, judgement, broken)
-            relay.give_back(session, now=loop.time())
-            return carried
+            finally:
+                relay.give_back(session, now=loop.time())
 
     async def _decide(self, visit: Visit, session: Session, judgement: Judgement, broken: int) -> Carried:
         """Say what follows from a conversation."""
@@ -114,7 +113,7 @@ class Courier:
             policy = loaded.delivery.in_doubt or visit.relay.settings.in_doubt
             self.doubt(loaded, paths, policy=policy, relay=visit.relay.name, why=judgement.why)
         failed = visit.settled is not State.SENT
-        self._write_transcript(loaded.job, session, failed=failed)
+        self._write_transcript(loaded.job, visit.transcript or session.transcript, failed=failed)
         if visit.settled is not None:
             carried = self.settler.tell(loaded, loaded.account.outcome())
             return replace(carried, healthy=True, trouble=visit.trouble)
@@ -135,7 +134,7 @@ class Courier:
         text = f"this message broke {broken + 1} sessions: {judgement.why}"
         verdicts = tuple(replace(one, status=Status.DEFERRED, text=text) for one in judgement.verdicts)
         visit.enter(replace(judgement, verdicts=verdicts), session)
-        self._write_transcript(loaded.job, session, failed=True)
+        self._write_transcript(loaded.job, visit.transcript or session.transcript, failed=True)
         loaded.visited.update(visit.leg.forward_paths)
         return await self.settler.conclude(loaded)
 
@@ -170,7 +169,7 @@ class Courier:
         loaded.doubt = ()
         loaded.job.note(account.result(account.outcome(), finished=None))
 
-    def _write_transcript(self, job: Job, session: Session, *, failed: bool) -> None:
+    def _write_transcript(self, job: Job, transcript: Transcript, *, failed: bool) -> None:
         if self._transcript == "always" or (failed and self._transcript == "failed"):
             with contextlib.suppress(OSError):  # a comfort: no disk trouble may change the job's fate for it
-                job.write_transcript(session.transcript.text())
+                job.write_transcript(transcript.text())

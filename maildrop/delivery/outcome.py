@@ -61,12 +61,12 @@ def judge(result: TransactionResult, paths: Sequence[str]) -> Judgement:
 
     What was accepted stays accepted: a 530 or 421 to one recipient then is that recipient's deferral.
     """
-    if result.end is not None and result.end.severity == 2:
+    if result.delivered:
         return _recipients(result, paths)
     for stage, reply in _replies(result):
         if reply.code in CONFIGURATION_CODES:
             return _pending(Scope.CONFIGURATION, paths, f"{stage}: {reply}")
-        if reply.code == _CLOSING and stage is not Stage.DATA_END:
+        if reply.code == _CLOSING and stage not in (Stage.DATA_END, Stage.BDAT):
             return _pending(Scope.SESSION, paths, f"{stage}: {reply}")
     if result.mail is not None and result.mail.severity > 3:
         return _all(paths, Stage.MAIL, result.mail)
@@ -80,8 +80,9 @@ def _replies(result: TransactionResult) -> Iterable[tuple[Stage, Reply]]:
         yield Stage.RCPT, reply
     if result.data is not None:
         yield Stage.DATA, result.data
-    if result.end is not None:
-        yield Stage.DATA_END, result.end
+    for end in (*result.ends.values(), result.end):
+        if end is not None:
+            yield result.end_stage, end
 
 
 def _recipients(result: TransactionResult, paths: Sequence[str]) -> Judgement:
@@ -110,9 +111,10 @@ def _recipients(result: TransactionResult, paths: Sequence[str]) -> Judgement:
 
 
 def _end_of(path: str, result: TransactionResult) -> Verdict:
-    """Judge a recipient whose RCPT was accepted by what DATA and the final dot got."""
-    if result.end is not None:
-        return Verdict(path=path, status=_status(result.end), stage=Stage.DATA_END, reply=result.end)
+    """Judge a recipient whose RCPT was accepted by what DATA and the message itself got."""
+    end = result.end_for(path)
+    if end is not None:
+        return Verdict(path=path, status=_status(end), stage=result.end_stage, reply=end)
     if result.data is not None and result.data.severity > 3:
         return Verdict(path=path, status=_status(result.data), stage=Stage.DATA, reply=result.data)
     return Verdict(path=path, status=Status.PENDING)  # DATA was never asked for: all-or-nothing
@@ -137,12 +139,15 @@ def _pending(scope: Scope, paths: Sequence[str], why: str) -> Judgement:
 
 
 def judge_loss(lost: SessionLost, paths: Sequence[str]) -> Judgement:
-    """Judge a conversation that broke: in doubt after the final dot, else nothing happened."""
+    """Judge a conversation that broke: in doubt after the final dot, else nothing happened.
+
+    What an LMTP server had answered by then stands (RFC 2033 4.2).
+    """
     if not lost.in_doubt:
         if lost.reply is not None and lost.reply.code in CONFIGURATION_CODES:
             return _pending(Scope.CONFIGURATION, paths, str(lost))
         return _pending(Scope.SESSION, paths, str(lost))
-    accepted = set(lost.result.accepted)
+    accepted = {path for path in lost.result.accepted if lost.result.end_for(path) is None}
     rest = _recipients(lost.result, [path for path in paths if path not in accepted])
     refused = {verdict.path: verdict for verdict in rest.verdicts}
     verdicts = tuple(

@@ -6,8 +6,11 @@ The coordinator alone calls ``hold`` and ``heal``; couriers borrow sessions. Whi
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from maildrop.delivery.retry import CONFIGURATION_HOLD_SECONDS, hold_seconds
@@ -22,6 +25,8 @@ from maildrop.smtp import (
     Transcript,
     connect,
 )
+
+_COURIERS = 2  # for each session: the next job stands ready when a message has been handed over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,10 @@ class Relay:
         self.name = settings.name
         self.hold_state: Hold | None = None
         self.busy = 0  # couriers that carry a job to this relay now
+        self._in_use: Counter[Session] = Counter()  # by how many couriers: one more may follow another's message
+        self._connecting = 0
         self._idle: list[Session] = []
+        self._waiting: deque[asyncio.Future[Session | None]] = deque()  # couriers that want a session
         self._parting: list[Session] = []
         self._endpoint = Endpoint(
             relay=settings.name,
@@ -109,13 +117,13 @@ class Relay:
     @property
     def sessions(self) -> int:
         """How many sessions are open or being opened."""
-        return self.busy + len(self._idle)
+        return self._connecting + len(self._in_use) + len(self._idle)
 
     def free(self, now: float) -> bool:
         """Tell whether a courier may take a job to it now: below its connections, or as the probe of a held relay."""
         if self.hold_state is not None:
             return self.busy == 0 and now >= self.hold_state.until
-        return self.busy < self.settings.connections
+        return self.busy < self.settings.connections * _COURIERS
 
     def hold(self, failure: SessionFailed, *, now: float) -> float:
         """Hold the relay after a failed try; return for how many seconds.
@@ -143,19 +151,78 @@ class Relay:
         ended, self.hold_state = self.hold_state, None
         return ended
 
-    async def borrow(self, *, now: float) -> tuple[Session, bool]:
-        """Return a session ready for MAIL and whether it was used before; raises SessionFailed."""
-        while self._idle:
-            session = self._idle.pop()  # the one used last is the least likely to have gone stale
-            if self._reusable(session, now):
-                return session, True
-            session.abort()
-        return await connect(self._endpoint, transcript=Transcript()), False
+    async def borrow(self, *, clock: Callable[[], float]) -> tuple[Session, bool]:
+        """Return a session that takes a transaction and whether it was used before; raises SessionFailed.
+
+        If all connections are in use, waits for one of them: until its message has been handed over (`offer`), or until
+        it is free. Whoever borrows gives back.
+        """
+        while True:
+            while self._idle:
+                session = self._idle.pop()  # the one used last is the least likely to have gone stale
+                if self._reusable(session, clock()):
+                    self._in_use[session] += 1
+                    return session, True
+                session.abort()
+            if self._connecting + len(self._in_use) < self.settings.connections:
+                return await self._connect(), False
+            turn: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                offered = await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._wake_next()  # what came too late for this one is the next one's
+                raise
+            if offered is not None and offered.takes_another:
+                self._in_use[offered] += 1
+                return offered, True
+
+    async def _connect(self) -> Session:
+        self._connecting += 1
+        try:
+            session = await connect(self._endpoint, transcript=Transcript())
+        except SessionFailed as failure:
+            for turn in self._waiting:  # it would be the same for them
+                if not turn.done():
+                    turn.set_exception(failure)
+            self._waiting.clear()
+            raise
+        finally:
+            self._connecting -= 1
+        self._in_use[session] += 1
+        return session
+
+    def offer(self, session: Session) -> None:
+        """Offer a session whose message the server is judging to a courier that waits for one."""
+        if session.messages < self.settings.messages_per_connection:
+            self._wake_next(session)
 
     def give_back(self, session: Session, *, now: float) -> None:
-        """Keep the session for the next job, or let it part."""
-        session.transcript = Transcript()
-        (self._idle if self._reusable(session, now) else self._parting).append(session)
+        """Keep the session for the next job, or let it part if it is over, once every courier has given it back."""
+        self._in_use[session] -= 1
+        if self._in_use[session] <= 0:
+            del self._in_use[session]
+            session.transcript = Transcript()
+            (self._idle if self._reusable(session, now) else self._parting).append(session)
+            self._wake_next()
+
+    def _wake_next(self, session: Session | None = None) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(session)
+                return
+
+    def dismiss(self) -> None:
+        """Send the couriers home that wait for a session: their tasks are cancelled."""
+        for turn in self._waiting:
+            turn.cancel()
+        self._waiting.clear()
+
+    def avoid_chunking(self) -> None:
+        """Use DATA from now on: the server offers BDAT and does not know it."""
+        self._endpoint = replace(self._endpoint, chunking=False)
 
     def take_parting(self, now: float) -> list[Session]:
         """Take out the sessions whose time is over; the caller ends them with QUIT, which nobody waits for."""

@@ -25,7 +25,16 @@ from maildrop.delivery.route import Leg
 from maildrop.errors import InvalidJob, MaildropError, Problem, printable
 from maildrop.mail.envelope import Partial
 from maildrop.mail.message import Message, Need
-from maildrop.smtp import Reply, Session, Stage, Transaction, TransactionResult
+from maildrop.smtp import (
+    Extensions,
+    Notify,
+    Reply,
+    Session,
+    Stage,
+    Transaction,
+    TransactionResult,
+    Transcript,
+)
 from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.job import home_of
 from maildrop.spool.layout import State
@@ -33,6 +42,7 @@ from maildrop.spool.readiness import FINISHED_MESSAGE
 from maildrop.spool.record import Outcome, Status
 
 _RECORD_RETRY_SECONDS = 1.0  # an accepted mail whose rename failed (EIO, EROFS) is recorded as soon as the disk allows
+_RETURNED = {"headers": "HDRS", "full": "FULL"}  # RFC 3461 4.3
 _YES = Reply(code=250, lines=("",))  # the answer that the prepared record assumes
 
 
@@ -57,7 +67,10 @@ class Visit:
     settled: State | None = None  # where the record of success has moved the job
     trouble: OSError | None = None  # of this machine, after an acceptance was recorded
     prepared: bool = False  # a record of success lies in active/ that no reply has confirmed
+    transcript: Transcript | None = None  # of this visit alone, where the session's is another's too
     _digest: Callable[[], str] = str
+    _recorded: bool = False
+    _again: tuple[str, ...] = ()
     _target: State | None = None
     _unrecorded: OSError | None = None
 
@@ -83,23 +96,31 @@ class Visit:
             return judgement
         remaining = tuple(path for path in self.leg.forward_paths if path not in self.decided)  # a stale session's rest
         while True:
-            asked, rest = self._split(remaining)
+            asked, rest = self._split(remaining, session.extensions)
             self.asked = asked
-            result = await session.deliver(self._transaction(session, asked))
+            result = await session.deliver(self._transaction(session, asked, is_last=not rest))
             judgement = judge(result, asked)
             if not judgement.counted:
                 return judgement
             self.enter(judgement, session)
-            if result.end is not None and result.end.severity == 2:
+            if self._recorded:
                 await self._make_durable()
+            elif result.delivered:  # LMTP: for some alone, which no prepared record could know
+                await self._persist(self._note)
             remaining = judgement.again + rest
             if self.settled is not None or not remaining or self._is_over(judgement):
                 return judgement
 
-    def _split(self, paths: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _split(self, paths: tuple[str, ...], known: Extensions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the recipients of the next transaction and the rest, within our limits and the relay's (RFC 9422)."""
         if self.loaded.delivery.partial is Partial.ALL_OR_NOTHING:
             return paths, ()  # one transaction, or it could not be all or nothing
-        most = self.relay.settings.recipients_per_message
+        most = min(self.relay.settings.recipients_per_message, known.most_recipients or len(paths))
+        if known.most_domains is not None:
+            domains = list(dict.fromkeys(map(domain_of, paths)))[: known.most_domains]
+            paths_first = [path for path in paths if domain_of(path) in domains]
+            paths = (*paths_first, *(path for path in paths if domain_of(path) not in domains))
+            most = min(most, len(paths_first))
         return paths[:most], paths[most:]
 
     @staticmethod
@@ -126,19 +147,27 @@ class Visit:
             statuses=[verdict.status for verdict in verdicts.values()],
         )
 
-    def _transaction(self, session: Session, asked: tuple[str, ...]) -> Transaction:
-        self._target, self._unrecorded = None, None
+    def _transaction(self, session: Session, asked: tuple[str, ...], *, is_last: bool) -> Transaction:
+        self._target, self._unrecorded, self._recorded = None, None, False
+        if session.takes_another:
+            self.transcript = Transcript()  # the dialog of the message before goes on
 
         async def prepare(result: TransactionResult) -> None:
             await self.commit.sync(self._prepare(result, asked, session))
 
         def record(_result: TransactionResult) -> None:
+            self._recorded = True
             try:
                 self.loaded.job.accept(self._target)
             except OSError as error:
                 self._unrecorded = error
 
         delivery = self.loaded.delivery
+
+        def handed_over() -> None:
+            if is_last and self.prepared and not self._again:
+                self.relay.offer(session)
+
         smtputf8 = Need.SMTPUTF8 in self.message.needs or not _is_ascii(delivery.reverse_path, *asked)
         return Transaction(
             reverse_path=delivery.reverse_path,
@@ -148,8 +177,15 @@ class Visit:
             smtputf8=smtputf8,
             eightbitmime=Need.EIGHTBITMIME in self.message.needs,
             all_or_nothing=delivery.partial is Partial.ALL_OR_NOTHING,
+            notify=Notify(
+                conditions=tuple(condition.upper() for condition in delivery.notify),
+                envelope_id=delivery.envelope_id,
+                returned=_RETURNED.get(delivery.returned or ""),
+            ),
             prepare=prepare,
             record=record,
+            handed_over=handed_over,
+            transcript=self.transcript,
         )
 
     def _hashed(self) -> Iterator[bytes]:
@@ -170,7 +206,10 @@ class Visit:
             raise self._changed()
         account.digest = digest
         assumed = judge(replace(result, end=_YES), asked)
-        future = account.assuming_accepted(result.accepted, assumed.verdicts, relay=self.relay.name)
+        self._again = assumed.again
+        future = account.assuming_accepted(
+            result.accepted, assumed.verdicts, relay=self.relay.name, stage=result.end_stage
+        )
         self._count(future, session, self.verdicts | {verdict.path: verdict for verdict in assumed.verdicts})
         outcome = future.outcome()
         self._target = None if outcome is Outcome.DEFERRED else home_of(outcome)
@@ -188,16 +227,8 @@ class Visit:
     async def _make_durable(self) -> None:
         """Sync what ``record`` renamed, add the reply's words. From the rename on nothing may undo the acceptance."""
         job = self.loaded.job
-        while self._unrecorded is not None:
-            if not is_local_trouble(self._unrecorded):
-                raise self._unrecorded  # its producer took our rights away: no waiting helps
-            await asyncio.sleep(_RECORD_RETRY_SECONDS)
-            try:
-                job.accept(self._target)
-            except OSError as error:
-                self._unrecorded = error
-            else:
-                self._unrecorded = None
+        if self._unrecorded is not None:
+            await self._persist(lambda: job.accept(self._target), self._unrecorded)
         self.prepared = False
         self.settled = self._target
         try:
@@ -206,6 +237,30 @@ class Visit:
                 job.finish(self.account.result(self.account.outcome(), finished=self.now()))
         except OSError as error:
             self.trouble = error
+
+    def _note(self) -> None:
+        self.loaded.job.note(self.account.result(self.account.outcome(), finished=None))
+        self.prepared = False
+
+    @staticmethod
+    async def _persist(record: Callable[[], None], failure: OSError | None = None) -> None:
+        """Record what the relay has taken, again and again while this machine can't; ``failure`` is the first one."""
+        while True:
+            if failure is not None:
+                if not is_local_trouble(failure):
+                    raise failure  # its producer took our rights away: no waiting helps
+                await asyncio.sleep(_RECORD_RETRY_SECONDS)
+            try:
+                record()
+            except OSError as error:
+                failure = error
+            else:
+                return
+
+
+def domain_of(path: str) -> str:
+    """Return the domain of a forward-path, in small letters."""
+    return path.rpartition("@")[2].lower()
 
 
 def _is_ascii(*paths: str) -> bool:

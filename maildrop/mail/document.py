@@ -109,9 +109,13 @@ class Document(Model):
         default=None, description="whether one refused recipient keeps the mail from the others"
     )
     meta: dict[str, Any] | None = Field(default=None, description="yours: copied into the result and the log")
-    notify: Any = _later("delivery status notifications to ask the relay for")
-    envelope_id: Any = _later("identifier for delivery status notifications")
-    return_: Any = Field(default=None, alias="return", description="headers or full (not available in this version)")
+    notify: list[Literal["failure", "delay", "success", "never"]] | None = Field(
+        default=None, description="delivery status notifications to ask the relay for (RFC 3461)"
+    )
+    envelope_id: str | None = Field(default=None, description="identifier that such notifications come back with")
+    return_: Literal["headers", "full"] | None = Field(
+        default=None, alias="return", description="what a notification of failure brings back"
+    )
     idempotency_key: Any = _later("the same key again sends nothing")
     manifest: Any = _later("size and sha256 of the files")
 

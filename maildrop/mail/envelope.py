@@ -45,9 +45,10 @@ __all__ = [
     "parse_overrides",
 ]
 
-_LATER = ("notify", "envelope_id", "return", "idempotency_key", "manifest")
+_LATER = ("idempotency_key", "manifest")
 _DELIVERY_KEYS = frozenset(
-    {"return_path", "recipients", "relay", "not_before", "expires", "priority", "in_doubt", "partial", "meta", *_LATER}
+    {"return_path", "recipients", "relay", "not_before", "expires", "priority", "in_doubt", "partial", "meta"}
+    | {"notify", "envelope_id", "return", *_LATER}
 )
 
 _NAMING = re.compile(rb"text|html|attachments|alternatives|manifest|\\")  # the keys that name files; or an escaped key
@@ -61,6 +62,9 @@ class _Options(TypedDict):
     expires: Any
     priority: int
     in_doubt: InDoubt | None
+    notify: tuple[str, ...]
+    envelope_id: str | None
+    returned: str | None
     meta: Any
 
 
@@ -211,5 +215,8 @@ def _options(reading: Reading) -> _Options:
         "expires": expires,
         "priority": document.priority,
         "in_doubt": InDoubt(document.in_doubt) if document.in_doubt else None,
+        "notify": keys.notify(reading, document.notify),
+        "envelope_id": keys.envelope_id(reading, document.envelope_id),
+        "returned": document.return_,
         "meta": keys.meta(reading, document.meta),
     }

@@ -6,6 +6,7 @@ returns what could be read. A string is an address list; a list holds exactly on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -20,6 +21,9 @@ from maildrop.schema import Adapter, Duration, ValidationError
 _LONGEST = timedelta(days=3650)  # a duration beyond ten years is a mistake, and times have to stay calculable
 _CLOSE_ENOUGH = 200  # names compared for "did you mean"; more would take long for many missing files
 _INT64 = 1 << 63  # what TOML promises; larger ones could not be written back
+
+_ENVELOPE_ID_LENGTH = 33  # of 100 octets that RFC 3461 4.4 allows, each character may take three
+_ENVELOPE_ID = re.compile(f"[ -~]{{1,{_ENVELOPE_ID_LENGTH}}}")
 
 _DURATION: Adapter[float] = Adapter(Duration)
 
@@ -198,6 +202,22 @@ def relays(reading: Reading, value: Any) -> tuple[str, ...]:
             reading.add(f"relay[{index}]" if isinstance(value, list) else "relay", "must be a relay's name in quotes")
             return ()
     return tuple(dict.fromkeys(names))
+
+
+def notify(reading: Reading, value: Collection[str] | None) -> tuple[str, ...]:
+    """Read `notify`: each condition once; "never" excludes the others (RFC 3461 4.1)."""
+    conditions = tuple(dict.fromkeys(value or ()))
+    if "never" in conditions and len(conditions) > 1:
+        reading.add("notify", "has 'never' beside other conditions", "keep one of the two")
+    return conditions
+
+
+def envelope_id(reading: Reading, value: str | None) -> str | None:
+    """Read `envelope_id`: printable ASCII (RFC 3461 4.4)."""
+    if value is not None and not _ENVELOPE_ID.fullmatch(value):
+        what = f"must be 1 to {_ENVELOPE_ID_LENGTH} printable ASCII characters"
+        reading.add("envelope_id", what, "your own number for the mail will do")
+    return value
 
 
 def meta(reading: Reading, value: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -55,7 +55,8 @@ class Defaults:
 class Delivery:
     """How the mail travels: paths in wire form, the forward-paths unique and in the order of their first mention.
 
-    A ``timedelta`` counts from the claim; a ``datetime`` is aware.
+    A ``timedelta`` counts from the claim; a ``datetime`` is aware. ``notify``, ``envelope_id`` and ``returned``
+    (``headers`` or ``full``) are about delivery status notifications (RFC 3461).
     """
 
     reverse_path: str
@@ -66,6 +67,9 @@ class Delivery:
     priority: int = 0
     in_doubt: InDoubt | None = None
     partial: Partial = Partial.DELIVER
+    notify: tuple[str, ...] = ()
+    envelope_id: str | None = None
+    returned: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -81,6 +85,9 @@ class Overrides:
     priority: int = 0
     in_doubt: InDoubt | None = None
     partial: Partial | None = None
+    notify: tuple[str, ...] = ()
+    envelope_id: str | None = None
+    returned: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 

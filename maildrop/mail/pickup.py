@@ -239,6 +239,9 @@ class _Reading:
             priority=overrides.priority,
             in_doubt=overrides.in_doubt or defaults.in_doubt,
             partial=overrides.partial or defaults.partial,
+            notify=overrides.notify,
+            envelope_id=overrides.envelope_id,
+            returned=overrides.returned,
             meta=overrides.meta,
         )
 

@@ -38,7 +38,7 @@ from maildrop.smtp.failures import SessionFailed, SessionLost
 from maildrop.smtp.reply import Reply, Stage
 from maildrop.smtp.session import Session
 from maildrop.smtp.steps import Security
-from maildrop.smtp.transaction import Transaction, TransactionResult
+from maildrop.smtp.transaction import Notify, Transaction, TransactionResult
 from maildrop.smtp.transcript import Transcript
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "CredentialsUnavailable",
     "Endpoint",
     "Extensions",
+    "Notify",
     "Reply",
     "Secret",
     "Security",

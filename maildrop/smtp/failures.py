@@ -47,6 +47,13 @@ class SessionLost(RelayUnavailable):
         self.stale = stale
         self.result = result
 
+    @property
+    def lacks_chunking(self) -> bool:
+        """Return whether the server offers CHUNKING and does not know BDAT: the same message may go by DATA."""
+        return (
+            not self.in_doubt and self.stage is Stage.BDAT and self.reply is not None and self.reply.is_unknown_command
+        )
+
 
 def _hint(fault: Fault) -> str:
     if fault.stage is Stage.LOOKUP:

@@ -34,7 +34,7 @@ class Opening(Conversation):
         self._say(Step.EHLO, (b"LHLO " if self._lmtp else b"EHLO ") + self._hostname)
 
     def _hello_refused(self, step: Step, reply: Reply) -> None:
-        if reply.code in (500, 502, 504) and not self._lmtp:
+        if reply.is_unknown_command and not self._lmtp:
             self._say(Step.HELO, b"HELO " + self._hostname)
         else:
             self.refused(step, reply)

@@ -27,8 +27,6 @@ from maildrop.smtp.steps import Event, Phase, Step
 from maildrop.smtp.transaction import Progress, Transaction, mail_command, rcpt_commands
 from maildrop.smtp.transcript import Transcript
 
-_UNKNOWN_COMMAND = frozenset({500, 502, 504})
-
 _closing, _ignored = Conversation.closing, Conversation.ignored
 _nonsense, _refused = Conversation.nonsense, Conversation.refused
 
@@ -159,7 +157,7 @@ class Client(Opening):
             self._conclude()
 
     def _stopped(self, step: Step, reply: Reply) -> None:
-        if self.progress.chunked and reply.code in _UNKNOWN_COMMAND:
+        if self.progress.chunked and reply.is_unknown_command:
             self._no_chunks(step, reply)
             return
         self.progress.take_end(reply)
@@ -171,7 +169,7 @@ class Client(Opening):
         self._break(f"offered, but not known: {reply}", reply=reply, stage=Stage.BDAT)
 
     def _answered(self, step: Step, reply: Reply) -> None:
-        if step is Step.LAST_CHUNK and reply.code in _UNKNOWN_COMMAND:
+        if step is Step.LAST_CHUNK and reply.is_unknown_command:
             self._no_chunks(step, reply)
             return
         self.progress.take_end(reply)

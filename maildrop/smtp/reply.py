@@ -75,6 +75,11 @@ class Reply:
         return self.code // 100
 
     @property
+    def is_unknown_command(self) -> bool:
+        """Return whether the server says that it does not know the command."""
+        return self.code in (500, 502, 504)
+
+    @property
     def text(self) -> str:
         """Return the lines in one, at most 1,024 characters, foreign as they came (`maildrop.errors.printable`)."""
         return " ".join(self.lines)[:_TEXT_CHARACTERS]

@@ -61,6 +61,7 @@ class FakeSession:
         self.relay = relay
         self.extensions = Extensions(names=frozenset({"SIZE", "SMTPUTF8", "8BITMIME"}))
         self.peer, self.tls, self.messages, self.usable = "relay [192.0.2.7]:25", None, 0, True
+        self.takes_another = False
         self.opened_at = self.idle_since = asyncio.get_running_loop().time()
         self.transcript = Transcript()
         self.parted = ""

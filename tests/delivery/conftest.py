@@ -70,6 +70,7 @@ class ScriptedSession:
         self.messages = 0
         self.opened_at = self.idle_since = 0.0
         self.usable = True
+        self.takes_another = False
         self.transcript = Transcript()
         self.asked: list[tuple[str, ...]] = []
         self.transactions: list[Transaction] = []
@@ -78,7 +79,14 @@ class ScriptedSession:
         self.at_record: Callable[[], None] | None = None
 
     async def deliver(self, transaction: Transaction) -> TransactionResult:
-        """Follow the next ``Say``."""
+        """Follow the next ``Say``; like a real session, give the connection up for whatever is raised."""
+        try:
+            return await self._follow(transaction)
+        except BaseException:
+            self.abort()
+            raise
+
+    async def _follow(self, transaction: Transaction) -> TransactionResult:
         say = self.script.pop(0) if self.script else Say()
         reused, self.messages = self.messages > 0, self.messages + 1
         self.asked.append(transaction.forward_paths)

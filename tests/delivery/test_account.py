@@ -79,8 +79,8 @@ def test_a_verdict_that_says_nothing_new_keeps_the_last_word() -> None:
 def test_assuming_accepted_changes_a_copy_only() -> None:
     """The record for a yes is made of a copy: delivered without the reply's words."""
     opened = account()
-    future = opened.assuming_accepted([A], [verdict(B, Status.REJECTED)], relay="main")
-    assert future.recipients[A] == RecipientResult(address=A, status=Status.DELIVERED, relay="main", stage="data-end")
+    future = opened.assuming_accepted([A], [verdict(B, Status.REJECTED)], relay="main", stage=Stage.BDAT)
+    assert future.recipients[A] == RecipientResult(address=A, status=Status.DELIVERED, relay="main", stage="bdat")
     assert future.recipients[B].status is Status.REJECTED
     assert future.outcome() is Outcome.PARTIAL
     assert opened.open_paths == (A, B)

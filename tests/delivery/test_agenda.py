@@ -93,7 +93,7 @@ def test_a_busy_relay_keeps_its_jobs_waiting() -> None:
     agenda = Agenda()
     agenda.add(work("waits", ["full", "idle"]))
     agenda.add(work("passes", ["idle"]))
-    relays = fleet(relay("full", busy=2), relay("idle"))
+    relays = fleet(relay("full", busy=4), relay("idle"))
     assert names(agenda, relays) == ["passes"]
     assert agenda.waiting() == agenda.waiting("full") == 1
     assert agenda.waiting("elsewhere") == 0

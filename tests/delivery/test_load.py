@@ -14,6 +14,7 @@ from maildrop.delivery.mailing import MailingSettings, Origin, read_mailing
 from maildrop.delivery.route import Leg, Route
 from maildrop.errors import InvalidJob
 from maildrop.mail.envelope import InDoubt, Limits
+from maildrop.smtp import Stage
 from maildrop.spool.record import Outcome, RecordError, Result, Status
 
 A, B = "a@example.org", "b@example.org"
@@ -160,7 +161,7 @@ def test_a_torn_record_is_an_error_of_its_own(house: Any) -> None:
 def test_what_a_crash_left_in_doubt_is_named(house: Any) -> None:
     """A prepared record without an answer names its recipients as in doubt."""
     loaded = house.job(A, B)
-    future = loaded.account.assuming_accepted([A], [], relay="main")
+    future = loaded.account.assuming_accepted([A], [], relay="main", stage=Stage.DATA_END)
     loaded.job.prepare(future.result(Outcome.DEFERRED, finished=house.now), completing=False)
     assert house.load("job").doubt == (A,)
 
@@ -169,7 +170,7 @@ def recovered(house: Any, lines: str, relay_policy: InDoubt = InDoubt.RESEND) ->
     """Load a job that a crash left in doubt, and decide about it."""
     loaded = house.job(A, lines=lines)
     loaded.account.attempted(started=NOW, seconds=1, relay="main", peer=None, tls=None, statuses=[Status.DELIVERED])
-    future = loaded.account.assuming_accepted([A], [], relay="main")
+    future = loaded.account.assuming_accepted([A], [], relay="main", stage=Stage.DATA_END)
     loaded.job.prepare(future.result(Outcome.SENT, finished=house.now), completing=True)
     again = house.load("job")
     house.courier().recover(again, relay_policy=relay_policy)

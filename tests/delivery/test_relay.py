@@ -42,7 +42,7 @@ def fresh(session: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def borrow(relay: Relay, now: float) -> tuple[Any, bool]:
     """Borrow a session."""
-    return asyncio.run(relay.borrow(now=now))
+    return asyncio.run(relay.borrow(clock=lambda: now))
 
 
 def test_a_session_that_was_given_back_is_borrowed_again(session: Any, fresh: Any) -> None:
@@ -107,10 +107,11 @@ def test_drain_takes_out_every_session(session: Any) -> None:
 
 
 def test_no_more_couriers_than_connections() -> None:
-    """A healthy relay takes as many couriers as it may have sessions."""
+    """A healthy relay takes two couriers for each session that it may have: one stands ready behind the other."""
     relay = Relay(settings(connections=2))
+    relay.busy = 3
     assert relay.free(0.0)
-    relay.busy = 2
+    relay.busy = 4
     assert not relay.free(0.0)
 
 

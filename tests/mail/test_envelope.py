@@ -311,7 +311,12 @@ def test_control_characters_are_refused_everywhere(line: str, character: str) ->
         ("flowed = 'yes'", "flowed: must be true or false"),
         ("text_from_html = 1", "text_from_html: must be true or false"),
         ("idempotency_key = 'x'", "idempotency_key: is not available in this version; remove the key"),
-        ("return = 'full'", "return: is not available in this version; remove the key"),
+        ("return = 'body'", "return: must be 'headers' or 'full'"),
+        ("notify = ['always']", "notify[0]: must be 'failure', 'delay', 'success' or 'never'"),
+        ("notify = 'failure'", "notify: must be a list"),
+        ("notify = ['never', 'failure']", "notify: has 'never' beside other conditions; keep one of the two"),
+        ("envelope_id = 'ü'", "envelope_id: must be 1 to 33 printable ASCII characters; your own number"),
+        ("envelope_id = ''", "envelope_id: must be 1 to 33 printable ASCII characters; your own number"),
         ("headers = 1", "headers: must be a table"),
         ("headers = {X-A = 1}", "headers.X-A: must be text in quotes or a list of texts"),
         ("headers = {'X A' = 'b'}", "headers.X A: is not a header field name"),
@@ -395,11 +400,11 @@ def test_overrides_beside_a_finished_message() -> None:
     found = parse_overrides(b'return_path = "<>"\nrecipients = ["a@x.example"]\npriority = 3', limits=Limits())
     assert (found.reverse_path, found.forward_paths, found.priority, found.partial) == ("", ("a@x.example",), 3, None)
     with pytest.raises(InvalidJob) as refusal:
-        parse_overrides(b'subject = "x"\nto = "a"\nnotify = []\nsubjct = 1', limits=Limits())
+        parse_overrides(b'subject = "x"\nto = "a"\nmanifest = {}\nsubjct = 1', limits=Limits())
     assert [str(problem).partition(";")[0] for problem in refusal.value.problems] == [
         "envelope.toml: subject: is not allowed beside message.eml",
         "envelope.toml: to: is not allowed beside message.eml",
-        "envelope.toml: notify: is not available in this version",
+        "envelope.toml: manifest: is not available in this version",
         "envelope.toml: subjct: unknown key",
     ]
 
