@@ -105,7 +105,7 @@ def test_a_name_is_made(site: Any, maildropd: Any) -> None:
         (("--set", "subjekt=x"), 65, "subjekt: unknown key; did you mean 'subject'?"),
         (("--to", "nobody"), 65, "to: "),
         (("--header", "Bcc: x@y.example"), 65, "Bcc"),
-        (("--set", "alternatives=[]"), 65, "is not available in this version"),
+        (("--set", "manifest={}"), 65, "is not available in this version"),
         (("--set", "priority"), 64, "'priority' is not KEY=VALUE; write it like priority=3"),
         (("--set", "=3"), 64, "is not KEY=VALUE"),
         (("--header", "no colon"), 64, "has no colon; write it like 'X-Id: 4711'"),
