@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench crash lock clean
+.PHONY: help demo test check format bench crash fuzz-mail lock clean
 
 VENV := .venv
 LOCK := .requirements.lock
@@ -10,7 +10,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.complete
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY)  ## see it work: example jobs, a mail server and the daemon, in a temporary folder
 	@$(VENV)/bin/maildropd demo
@@ -38,6 +38,11 @@ crash: $(READY)  ## kill the daemon at every single system call; relays down for
 	@.ci/debian-packages
 	CRASH_EVERY=1 E2E_DOWN_SECONDS=20 E2E_IDLE_SECONDS=20 $(VENV)/bin/python -m pytest -s tests/crash \
 	    tests/e2e/test_relay_down.py tests/e2e/test_kill.py tests/e2e/test_resources.py
+
+fuzz-mail: $(READY)  ## a million generated messages, each read back by three parsers; what goes wrong is kept in build/
+	@.ci/debian-packages
+	$(VENV)/bin/python -m tests.fuzz.fuzz_mail --messages $${MESSAGES:-1000000} --processes $${PROCESSES:-0} \
+	    --first-seed $${FIRST_SEED:-0}
 
 # uv alone decides here: no configuration file and no other index of this machine may leak into the lock.
 lock:  ## pin every dependency anew, with hashes, for Python 3.11 to 3.13
