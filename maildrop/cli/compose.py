@@ -15,8 +15,9 @@ from typing import IO
 import click
 
 from maildrop import config
+from maildrop.cli import desktop
 from maildrop.cli.common import config_file, with_config
-from maildrop.delivery.mailing import Mailing, MailingSettings, Origin, read_mailing, route_of
+from maildrop.delivery.mailing import Mailing, MailingSettings, Origin, read_mailing, route_of, warnings_of
 from maildrop.errors import CannotCreate, ConfigurationError, InvalidJob, UsageError, printable
 from maildrop.mail.message import Message
 from maildrop.spool.files import RESULT, JobFolder
@@ -33,24 +34,27 @@ _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 @click.argument("jobs", nargs=-1, required=True)
 @with_config
 def lint_command(jobs: tuple[str, ...], config_path: str | None) -> int:
-    """Validate jobs: folders or .eml files anywhere, or names of jobs in the spool. Sends nothing."""
+    """Validate jobs: folders or .eml files anywhere, or names of jobs in the spool. Sends nothing.
+
+    Warnings are about what is legal and still wrong, such as a missing subject; they don't change the exit code.
+    """
     settings = _settings(config_path)
     code = 0
     for text in jobs:
         try:
-            with _opened(text, config_path) as (folder, message_name):
-                mailing = read_mailing(
-                    folder, settings, origin=_origin(None, None, _recorded(folder)), message_name=message_name
-                )
+            with opened(text, config_path) as (folder, message_name):
+                mailing = read_mailing(folder, settings, origin=origin_of(recorded(folder)), message_name=message_name)
                 message = mailing.compose()
-                if settings.relays:
-                    route_of(text, mailing.delivery, settings)
+                route = route_of(text, mailing.delivery, settings) if settings.relays else ()
+                warnings = list(warnings_of(mailing, message, route, settings))
         except InvalidJob as invalid:
             code = 65
             for problem in invalid.problems:
                 click.echo(f"{printable(text)}: {problem}")
         else:
-            click.echo(f"{printable(text)}: fine; {_summary(mailing, message)}")
+            for warning in warnings:
+                click.echo(f"{printable(text)}: warning: {warning}")
+            click.echo(f"{printable(text)}: fine; {summary(mailing, message)}")
     return code
 
 
@@ -58,25 +62,31 @@ def lint_command(jobs: tuple[str, ...], config_path: str | None) -> int:
 @click.argument("job")
 @with_config
 @click.option("-o", "output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
+@click.option("--open", "show", is_flag=True, help="Show it in the desktop's mail program; without -o as a new file.")
 @click.option("--message-id", metavar="ID", help="Fix the Message-ID.")
 @click.option("--date", metavar="TIME", help="Fix the Date: RFC 3339, such as 2026-11-23T08:00:00Z.")
 def render_command(
-    job: str, config_path: str | None, output: str | None, message_id: str | None, date: str | None
+    job: str, config_path: str | None, output: str | None, *, show: bool, message_id: str | None, date: str | None
 ) -> None:
     """Print the exact message that would be sent, with CRLF line ends.
 
     A job that was tried before keeps its Message-ID and Date; for a folder without a result both are new each time,
-    unless they are fixed by the options.
+    unless they are fixed by the options. With --open it is written into a new private folder, which is kept, and shown.
     """
     settings = _signing(_settings(config_path), config_path)
-    with _opened(job, config_path) as (folder, message_name):
-        origin = _origin(message_id, date, _recorded(folder))
+    with opened(job, config_path) as (folder, message_name):
+        origin = origin_of(recorded(folder), message_id=message_id, date=date)
         mailing = read_mailing(folder, settings, origin=origin, message_name=message_name)
         message = mailing.compose()
+        if show and output in (None, "-"):
+            output = desktop.place_for(job)
         with _opened_for_writing(output) as file:
             for chunk in message.chunks():
                 file.write(chunk)
-    click.echo(_summary(mailing, message), err=True)
+    click.echo(summary(mailing, message), err=True)
+    if show and output is not None:
+        click.echo(printable(output))
+        desktop.show(output)
 
 
 def _settings(config_path: str | None) -> MailingSettings:
@@ -99,7 +109,8 @@ def _signing(settings: MailingSettings, config_path: str | None) -> MailingSetti
         return settings
 
 
-def _summary(mailing: Mailing, message: Message) -> str:
+def summary(mailing: Mailing, message: Message) -> str:
+    """Return in one line what would be sent."""
     paths = mailing.delivery.forward_paths
     return (
         f"{message.size} octets from <{printable(mailing.delivery.reverse_path)}> to {printable(', '.join(paths))}"
@@ -107,7 +118,7 @@ def _summary(mailing: Mailing, message: Message) -> str:
     )
 
 
-def _recorded(folder: JobFolder) -> Result | None:
+def recorded(folder: JobFolder) -> Result | None:
     """Return the record of earlier attempts, whose identity the message keeps."""
     octets = folder.read_own(RESULT)
     try:
@@ -126,11 +137,11 @@ def _opened_for_writing(output: str | None) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _origin(message_id: str | None, date: str | None, recorded: Result | None) -> Origin:
+def origin_of(known: Result | None, *, message_id: str | None = None, date: str | None = None) -> Origin:
     """Return the identity: as the options say, else as recorded, else a new one."""
     first = datetime.now(UTC)
-    if recorded is not None:
-        first, message_id = recorded.claimed, message_id or recorded.message_id
+    if known is not None:
+        first, message_id = known.claimed, message_id or known.message_id
     if date is not None:
         try:
             first = datetime.fromisoformat(date)
@@ -147,7 +158,7 @@ def _origin(message_id: str | None, date: str | None, recorded: Result | None) -
 
 
 @contextmanager
-def _opened(text: str, config_path: str | None) -> Iterator[tuple[JobFolder, str]]:
+def opened(text: str, config_path: str | None) -> Iterator[tuple[JobFolder, str]]:
     """Open the folder that a person means, and say which file in it is the finished message, if one is."""
     path = _path(text, config_path)
     try:

@@ -7,12 +7,14 @@ job, ``envelope.toml`` and ``message.eml``, come out alike.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from maildrop.delivery.route import Leg, Route, legs
+from maildrop.delivery.senders import Accounts, advise_about
 from maildrop.errors import InvalidJob, Problem, did_you_mean, printable
+from maildrop.mail.advice import advise
 from maildrop.mail.dkim import Signer
 from maildrop.mail.envelope import parse_envelope, parse_overrides
 from maildrop.mail.message import Identity, Message, compose, new_identity
@@ -33,6 +35,7 @@ class MailingSettings:
     relays: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     signer: Signer | None = None
+    accounts: Accounts = field(default_factory=Accounts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +59,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mailing:
-    """A mail that was read: ``compose`` makes the message, the same octets for the same origin."""
+    """A mail that was read: ``compose`` makes the message, the same octets for the same origin.
+
+    ``advise`` yields what is legal and still wrong in what was composed; of finished messages nothing is said.
+    ``senders`` are the addresses that a relay may not like, by where they are written.
+    """
 
     delivery: Delivery
     subject: str
     finished: bool  # it was dropped as a whole message
     compose: Callable[[], Message]
+    advise: Callable[[Message], Iterator[Problem]]
+    senders: Mapping[str, str]
 
 
 def read_mailing(
@@ -90,7 +99,17 @@ def _described(folder: JobFolder, settings: MailingSettings, files: tuple[str, .
         message = compose(mail.content, identity, open_source=folder.open_file, limits=settings.limits)
         return _signed(message, settings, origin)
 
-    return Mailing(delivery=mail.delivery, subject=mail.content.subject, finished=False, compose=make)
+    return Mailing(
+        delivery=mail.delivery,
+        subject=mail.content.subject,
+        finished=False,
+        compose=make,
+        advise=lambda message: advise(mail.content, size=message.size, open_source=folder.open_file),
+        senders={
+            f"{ENVELOPE}: from": mail.content.author.address,
+            f"{ENVELOPE}: return_path": mail.delivery.reverse_path,
+        },
+    )
 
 
 def _finished(
@@ -112,6 +131,8 @@ def _finished(
         subject=pickup.subject,
         finished=True,
         compose=lambda: _signed(pickup.message, settings, origin),
+        advise=lambda _message: iter(()),
+        senders={printable(message_name): pickup.delivery.reverse_path},
     )
 
 
@@ -149,3 +170,12 @@ def route_of(name: str, delivery: Delivery, settings: MailingSettings) -> tuple[
         what = "all-or-nothing is not possible: the routes send the recipients to different relays"
         raise InvalidJob(name, [Problem(where=f"{ENVELOPE}: partial", what=what, hint="make one job for each")])
     return found
+
+
+def warnings_of(
+    mailing: Mailing, message: Message, route: tuple[Leg, ...], settings: MailingSettings
+) -> Iterator[Problem]:
+    """Yield what a person may want to know before this is sent; none of it keeps it from being sent."""
+    yield from mailing.advise(message)
+    relays = dict.fromkeys(relay for leg in route for relay in leg.relays)
+    yield from advise_about(mailing.senders, relays, settings.accounts)

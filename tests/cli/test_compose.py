@@ -175,3 +175,122 @@ def test_render_of_a_bad_job_is_65(site: Any, maildropd: Any) -> None:
     done = maildropd("render", EXAMPLES / "broken")
     assert (done.code, done.octets) == (65, b"")
     assert done.err.startswith("maildropd: ")
+
+
+# Warnings
+
+
+def make_job(folder: Path, envelope: str, **files: bytes) -> Path:
+    """Make a job folder; ``__`` in a file's name is a dot."""
+    folder.mkdir()
+    (folder / "envelope.toml").write_text(envelope, "utf-8")
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_bytes(content)
+    return folder
+
+
+_SUBJECT = "write what the mail is about; filters distrust mail without it"
+
+
+def test_lint_warns_of_what_is_legal_and_still_wrong(site: Any, maildropd: Any, tmp_path: Path) -> None:
+    """Each warning is a line with the job, where and the way out, before the line that says fine; the code stays 0."""
+    assert site.config.exists()
+    job = make_job(tmp_path / "job", 'from = "a@b.example"\nto = "c@d.example"\n', body__html=b"<img src='x.png'>")
+    done = maildropd("lint", job)
+    assert (done.code, done.err) == (0, "")
+    *warnings, fine = done.out.splitlines()
+    for line, words in zip(
+        warnings,
+        [
+            f"envelope.toml: subject: is missing or empty; {_SUBJECT}",
+            "envelope.toml: html: has no plain text beside it; add a body.txt, or set text_from_html = true",
+            "body.html: refers to 'x.png', which is not in the job; put the file into the job's folder",
+            """body.html: 1 image without alt ('x.png'); say in alt="…" what it shows; alt="" if it is decoration""",
+        ],
+        strict=True,
+    ):
+        assert line == f"{job}: warning: {words}"
+    assert fine.startswith(f"{job}: fine; ")
+
+
+def test_finished_messages_get_no_advice(site: Any, maildropd: Any, tmp_path: Path) -> None:
+    """A program's own message is not judged for its style."""
+    assert site.config.exists()
+    (tmp_path / "x.eml").write_bytes(EML.replace(b"Subject: hi\r\n", b""))
+    assert "warning" not in maildropd("lint", "x.eml").out
+
+
+# render --open
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Play a desktop; the list holds the files that it was told to open."""
+    files: list[Path] = []
+    monkeypatch.setenv("DISPLAY", ":9")
+    monkeypatch.setattr("maildrop.cli.desktop.shutil.which", lambda name: f"/usr/bin/{name}")
+
+    def launch(path: str, **_options: bool) -> int:
+        files.append(Path(path))
+        return 0
+
+    monkeypatch.setattr("click.launch", launch)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return files
+
+
+def test_render_shows_the_message_on_the_desktop(site: Any, maildropd: Any, opened: list[Path]) -> None:
+    """``--open`` writes it as NAME.eml into a folder that only the user can enter, prints that path, and opens it."""
+    assert site.config.exists()
+    done = maildropd("render", EXAMPLES / "invoice-4711", "--open")
+    (path,) = opened
+    assert (done.code, done.out) == (0, f"{path}\n")
+    assert path.name == "invoice-4711.eml"
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert email.message_from_bytes(path.read_bytes(), policy=email.policy.SMTP)["Subject"]
+
+
+def test_render_opens_the_file_that_is_named(site: Any, maildropd: Any, opened: list[Path], tmp_path: Path) -> None:
+    """With ``-o`` that file is opened."""
+    assert site.config.exists()
+    done = maildropd("render", EXAMPLES / "invoice-4711", "--open", "-o", "out.eml")
+    assert (done.code, done.out, opened) == (0, "out.eml\n", [tmp_path / "out.eml"])
+
+
+@pytest.mark.parametrize("lacks", ["desktop", "opener", "program"])
+def test_without_a_desktop_the_file_is_there_all_the_same(
+    lacks: str, site: Any, maildropd: Any, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """69: what is missing to show it, where the file is, and the next step."""
+    if lacks == "desktop":
+        monkeypatch.delenv("DISPLAY")
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    elif lacks == "opener":
+        monkeypatch.setattr("maildrop.cli.desktop.shutil.which", lambda _name: None)
+    else:
+        monkeypatch.setattr("click.launch", lambda _url, **_options: 3)
+    words = {"desktop": "there is no desktop in this session; open the file on a machine with a desktop",
+             "opener": "xdg-open is missing; install xdg-utils",
+             "program": "xdg-open can't open it; install a mail program"}  # fmt: skip
+    assert site.config.exists()
+    done = maildropd("render", EXAMPLES / "invoice-4711", "--open")
+    assert (done.code, opened) == (69, [])
+    assert f"is written, but {words[lacks]}" in done.err
+    path = Path(done.out.strip())
+    assert path.is_relative_to(site.spool.parent)
+    assert path.stat().st_size > 0
+
+
+def test_a_temporary_folder_that_can_not_be_made_is_73(
+    site: Any, maildropd: Any, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way out is another place."""
+
+    def fail(**_options: str) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", fail)
+    assert site.config.exists()
+    done = maildropd("render", EXAMPLES / "invoice-4711", "--open")
+    assert (done.code, done.out, opened) == (73, "", [])
+    assert "name a file with -o" in done.err
