@@ -127,7 +127,7 @@ class Coordinator:
 
     @property
     def on_the_wire(self) -> int:
-        """How many jobs couriers are carrying."""
+        """How many jobs couriers are carrying to a relay."""
         return self._dispatch.on_the_wire
 
     @property
@@ -208,7 +208,7 @@ class Coordinator:
             elif admitted.carried is not None:
                 self._dispatch.count(admitted.carried)
             self._wake.set()  # there may be more where this came from
-        if not self._dispatch.agenda.waiting() and not self.on_the_wire:
+        if not self._dispatch.agenda.waiting() and not self._dispatch.carried:
             self._pause.end()
 
     def _has_room_on_disk(self, now: float) -> bool:
@@ -248,14 +248,14 @@ class Coordinator:
     def _is_idle(self, now: float) -> bool:
         """With ``--once``: nothing is on the wire or settling, and what waits, waits for a time or a held relay."""
         return (
-            not self.on_the_wire
+            not self._dispatch.carried
             and not self._admission.leftovers
             and not self._deferred.unread
             and not self._intake.waiting
             and not self._intake.settling
             and not self._is_due(now)
             and self._dispatch.agenda.waiting() == self._dispatch.parked
-        ) or bool(self._floor.why and not self.on_the_wire and not self._dispatch.agenda.waiting())
+        ) or bool(self._floor.why and not self._dispatch.carried and not self._dispatch.agenda.waiting())
 
     def _is_due(self, now: float) -> bool:
         due = self._deferred.next_due()

@@ -41,9 +41,14 @@ class Dispatch:
         self._in_hand: set[str] = set()
 
     @property
-    def on_the_wire(self) -> int:
-        """How many jobs couriers are carrying."""
+    def carried(self) -> int:
+        """How many jobs couriers have, on the wire or standing by for a session."""
         return len(self._tasks)
+
+    @property
+    def on_the_wire(self) -> int:
+        """How many jobs couriers are carrying to a relay."""
+        return len(self._tasks) - sum(relay.standing_by for relay in self.fleet.relays.values())
 
     @property
     def in_hand(self) -> set[str]:

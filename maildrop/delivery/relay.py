@@ -119,6 +119,11 @@ class Relay:
         """How many sessions are open or being opened."""
         return self._connecting + len(self._in_use) + len(self._idle)
 
+    @property
+    def standing_by(self) -> int:
+        """How many couriers wait for a session."""
+        return sum(not turn.done() for turn in self._waiting)
+
     def free(self, now: float) -> bool:
         """Tell whether a courier may take a job to it now: below its connections, or as the probe of a held relay."""
         if self.hold_state is not None:

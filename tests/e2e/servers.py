@@ -99,6 +99,7 @@ def _from_dump(octets: bytes) -> Mail:
 class _Transaction:
     recipients: list[str] = field(default_factory=list)
     open: bool = False  # MAIL was accepted
+    before: list[str] = field(default_factory=list)  # recipients of the one before, until its reply has been read surely
 
 
 class ScriptedServer:
@@ -187,7 +188,7 @@ class ScriptedServer:
             self.errors.append(f"{type(error).__name__}: {error}")
         finally:
             self._tasks.discard(task)
-            self.cut_off.update(transaction.recipients)
+            self.cut_off.update([*transaction.before, *transaction.recipients])
             with contextlib.suppress(OSError):
                 writer.close()
 
@@ -218,7 +219,9 @@ class ScriptedServer:
             await self._released.wait()
             answer = usual
         if verb in ("MAIL", "RSET", "QUIT"):
-            transaction.recipients.clear()
+            # MAIL may come behind a message whose reply is still on its way; a further message may not.
+            transaction.before = transaction.recipients if verb == "MAIL" else []
+            transaction.recipients = []
             transaction.open = verb == "MAIL" and answer.startswith("2")
         if verb == "RCPT" and answer.startswith("2"):
             transaction.recipients.append(line.split("<", 1)[1].split(">", 1)[0])
@@ -235,6 +238,7 @@ class ScriptedServer:
     ) -> bool:
         lines: list[bytes] = []
         in_header = True
+        transaction.before = []
         while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
             lines.append(line[1:] if line.startswith(b".") else line)
             if in_header and line == b"\r\n":

@@ -38,7 +38,7 @@ def relay(name: str) -> Relay:
 def test_relays_now() -> None:
     """A healthy relay has no why and no until; a held one has both, on the wall clock."""
     healthy, held = relay("a"), relay("b")
-    healthy.busy = 2
+    healthy._connecting = 2
     held.hold(SessionFailed("b", Fault(stage=Stage.CONNECT, what="refused")), now=1000.0)
     assert view.relays_now([healthy, held], loop_now=1000.5, now=NOW) == [
         {"name": "a", "state": "healthy", "why": None, "until": None, "sessions": 2},
