@@ -99,7 +99,7 @@ def _from_dump(octets: bytes) -> Mail:
 class _Transaction:
     recipients: list[str] = field(default_factory=list)
     open: bool = False  # MAIL was accepted
-    before: list[str] = field(default_factory=list)  # recipients of the one before, until its reply has been read surely
+    before: list[str] = field(default_factory=list)  # recipients of the one before, until its reply was surely read
 
 
 class ScriptedServer:
