@@ -20,7 +20,7 @@ PEOPLE = ("anna@example.org", "bert@example.org", "carla@example.org", "dora@exa
 ABROAD = "jürgen@example.org"  # needs SMTPUTF8
 NOBODY = "nobody@example.org"
 UNKNOWN_SENDER = "reports@unknown.example"
-USER, PASSWORD = "reports@example.com", "correct horse, battery #7"
+USER, PASSWORD = "reports@example.com", "Käse für 2 €, bitte"
 SIZE_LIMIT_OCTETS = 32 * 1024 * 1024
 
 
