@@ -238,8 +238,8 @@ class ScriptedServer:
     ) -> bool:
         lines: list[bytes] = []
         in_header = True
-        transaction.before = []
         while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
+            transaction.before = []
             lines.append(line[1:] if line.startswith(b".") else line)
             if in_header and line == b"\r\n":
                 in_header = False
