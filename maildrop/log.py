@@ -237,6 +237,11 @@ def relay_held(*, relay: str, stage: str, why: str, hint: str | None, seconds: f
     """The relay can't be used; its jobs wait, none fails, no attempt is counted; it is tried again after `seconds`."""
 
 
+@_event("relay.notice", LogLevel.WARNING)
+def relay_notice(*, relay: str, what: str) -> None:
+    """Mails still go through this relay, but a person should do something before they don't."""
+
+
 @_event("relay.healthy", LogLevel.WARNING)
 def relay_healthy(*, relay: str, held_seconds: float) -> None:
     """A held relay works again."""

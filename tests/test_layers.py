@@ -35,8 +35,10 @@ NEIGHBOURS = {("__main__", "cli")}
 # Where a third-party package is at home; nothing else imports it, so replacing one touches one place.
 HOMES = {
     "aiosmtpd": {"cli"},
+    "authlib": {"smtp.tokenserver"},
     "click": {"cli"},
     "dkim": {"mail.dkim"},
+    "httpx": {"smtp.tokenserver"},
     "icalendar": {"mail.calendar"},
     "idna": {"mail.address"},
     "inscriptis": {"mail.plaintext"},
@@ -56,7 +58,9 @@ WIRE = {"smtp.session", "smtp.pump", "smtp.wire", "smtp.waiting"}
 
 # The wire and the loop have few homes; everything else is plain functions from values to values.
 STDLIB_HOMES = {
-    "asyncio": WIRE | {"delivery.courier", "delivery.visit", "delivery.relay", "delivery.commit", "daemon", "cli.demo"},
+    "asyncio": WIRE
+    | {"smtp.sources", "smtp.oauth", "smtp.tokenserver"}
+    | {"delivery.courier", "delivery.visit", "delivery.relay", "delivery.commit", "daemon", "cli.demo"},
     "smtplib": set[str](),  # serves in the tests, as a second opinion
     "socket": WIRE | {"cli.demo"},  # which looks for a free port for its sink
     "socketserver": set[str](),

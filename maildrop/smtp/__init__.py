@@ -8,6 +8,11 @@ credentials   who we are to a relay; secrets that can't be printed              
 mechanism     what a SASL exchange is                                                                pure
 auth          the exchanges, which of them, and when another                                         pure
 scram         SCRAM-SHA-256                                                                          pure
+sources       a password that is read again after a refusal                                          asyncio
+oauth         tokens: kept, replaced in time                                                         asyncio
+token         what a token server is asked, and its answer                                           pure
+tokenserver   one question to a token server                                                         asyncio
+tokenfacts    what a token says, and which step is missing                                           pure
 redactor      takes secrets out of what a server says                                                pure
 transaction   what is asked of a relay, and the replies it gave                                      pure
 transcript    the dialog without secrets and content, bounded                                        pure

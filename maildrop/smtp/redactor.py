@@ -10,8 +10,9 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import quote_plus
 
-from maildrop.smtp.credentials import MASK, Credentials
+from maildrop.smtp.credentials import MASK, Credentials, Secret
 from maildrop.smtp.reply import Reply
 
 _TOKEN = re.compile(r"[^\s\x00-\x1f]{6,}")  # shorter shards of a secret are not worth mangling ordinary words for
@@ -40,6 +41,12 @@ class Redactor:
         secret = [piece for piece in pieces if len(piece) >= _PIECE_CHARACTERS and piece != self._user]
         if secret:
             self._add((text,), (b64encode(response).decode(), *secret))
+
+    def keep(self, secret: Secret) -> None:
+        """Hide a secret that is said to somebody else than the relay, as it is, encoded, or as part of a form."""
+        text = secret.reveal()
+        forms = (text, _coded(text), quote_plus(text))
+        self._add(forms, forms)
 
     def hide(self, text: str) -> str:
         """Return ``text`` with the secrets, their codings and longer shards of them replaced by ``***``."""
