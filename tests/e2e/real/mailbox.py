@@ -71,7 +71,7 @@ def wait_arrivals(
 
 
 class Maildirs:
-    """The Maildirs in a folder."""
+    """The Maildirs in a folder: the mails tell who they are for, or else the Maildir's name, a local part."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -93,7 +93,9 @@ def _read(path: Path) -> Arrival:
     with path.open("rb") as file:
         head = file.read(_HEAD_OCTETS).replace(b"\r\n", b"\n")
     header = {name: value for name, value, _ in _fields(head)}
-    recipient = next((header[name] for name in _RECIPIENT if name in header), "")
+    # Dovecot gives recipients who share a file no field of their own.
+    own = f"{path.parents[1].name}@example.org"
+    recipient = next((header[name] for name in _RECIPIENT if name in header), own)
     return Arrival(job=header.get("X-Job", ""), recipient=recipient.strip("<>"), read=path.read_bytes)
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import stat
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import trustme
 
 from tests.e2e.servers import is_listening
+from tests.e2e.spools import environment
 from tests.e2e.waiting import DEADLINE_SECONDS, wait_for
 
 HERE = Path(__file__).resolve()
@@ -36,8 +37,16 @@ class System:
     def __init__(self, authority: trustme.CA) -> None:
         """Make it of the unpacked packages, linked, not copied; ``authority`` signs its certificate for 127.0.0.1."""
         # Not below a temporary folder: those may be mounted without devices, and none but root may look into pytest's.
-        self.root = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
+        _sweep()
+        self.root = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=BUILD)).resolve()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._guard = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.real.guard", str(self.root)],
+            cwd=HERE.parents[3],
+            env=environment(traced=False),
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         shutil.copytree(BUILD / "root", self.root, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
         self.root.chmod(0o755)
         for name in ("dev", "tmp", "proc", "var/log", "var/tmp", "var/mail", "var/empty", "run", "etc/tls"):
@@ -103,7 +112,7 @@ class System:
         name = Path(command[0]).name
         with self.inside(f"/var/log/{name}.out").open("wb") as output:
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "chroot", str(self.root), *command],
+                ["chroot", str(self.root), *command],
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
@@ -129,29 +138,21 @@ class System:
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the guard does not ask
                 process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(DEADLINE_SECONDS)
-        wait_for(lambda: not self._kill_all(), "the servers' processes end")
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        for process in (self._guard, *self._processes.values()):
+            process.wait(DEADLINE_SECONDS)
         if not keep:
             shutil.rmtree(self.root)
 
-    def _kill_all(self) -> Sequence[int]:
-        """Kill what still runs in the system, and return the pids: some servers leave children behind."""
-        found = [int(name) for name in os.listdir("/proc") if name.isdecimal() and self._is_mine(name)]
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return found
 
-    def _is_mine(self, pid: str) -> bool:
-        try:
-            root = Path(os.readlink(f"/proc/{pid}/root"))
-        except OSError:
-            return False  # it has just ended
-        return root.is_relative_to(self.root)  # many lock themselves up in an empty folder further down
+def _sweep() -> None:
+    """Remove what earlier runs have kept because a test failed, or because they were killed."""
+    for left in BUILD.glob("run-*"):
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            shutil.rmtree(left)
 
 
 def accepts(*ports: int) -> Callable[[], bool]:
