@@ -2,25 +2,25 @@
 
 Strict: an unknown key, a wrong type, a missing secret are all reported at once, each with file, key, what was found
 and what was expected. What ``load`` returns are the settings types of the packages below; none of them knows this
-one. ``document`` is what a person writes, ``secrets`` where passwords and keys come from, ``signing`` who signs.
+one. ``document`` is what a person writes, ``relays`` what is meant by a relay's table, ``secrets`` where
+passwords and keys come from, ``signing`` who signs.
 """
 
 from __future__ import annotations
 
 import os
-import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from ipaddress import ip_address
 from typing import Any
 
 from maildrop.config.description import describe
-from maildrop.config.document import AuthTable, Document, RelayTable
-from maildrop.config.secrets import SecretError, password_of
+from maildrop.config.document import Document
+from maildrop.config.relays import relay_of
 from maildrop.config.signing import signer_of
+from maildrop.config.values import ReportProblem
 from maildrop.delivery.mailing import MailingSettings
-from maildrop.delivery.relay import RelaySettings, tls_context
+from maildrop.delivery.relay import RelaySettings
 from maildrop.delivery.retry import RetrySettings
 from maildrop.delivery.route import Route
 from maildrop.errors import ConfigurationError, Problem, did_you_mean, printable
@@ -30,7 +30,6 @@ from maildrop.mail.charset import charset_fault
 from maildrop.mail.dkim import Signer
 from maildrop.mail.envelope import Defaults, Limits
 from maildrop.schema import TomlError, read_toml, validate_in_part
-from maildrop.smtp import KNOWN_MECHANISMS, Credentials, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings
 from maildrop.spool.layout import Settling
 
@@ -45,7 +44,6 @@ _LATER = {  # keys of the specification that do not work yet: said so, rather th
     ("relays", "*", "auth"): {"oauth"},
     ("settle",): {"keep_message"},
 }
-_PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.OPPORTUNISTIC: 25, Security.NONE: 25}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,7 @@ def load(path: str, *, secrets: bool = True) -> Config:
     relays = {}
     for name, table in document.relays.items():
         judged = any(found.where.startswith(f"{path}: relays.{name}.auth") for found in problems)
-        relays[name] = _relay(name, table, hostname, secrets=secrets and not judged, problem=problem)
+        relays[name] = relay_of(name, table, hostname, secrets=secrets and not judged, problem=problem)
     for number, route in enumerate(document.routes):
         for name in route.relays:
             if name not in relays:
@@ -198,69 +196,6 @@ def _take_later(table: Any, place: tuple[str, ...], path: str) -> Iterator[Probl
             yield Problem(where=where, what="is not available in this version", hint="remove it")
         else:
             yield from _take_later(table[key], (*place, key), path)
-
-
-ReportProblem = Callable[..., None]
-
-
-def _relay(name: str, table: RelayTable, hostname: str, *, secrets: bool, problem: ReportProblem) -> RelaySettings:
-    key = f"relays.{name}"
-    credentials = None
-    if table.auth is not None:
-        credentials = _credentials(key, table, table.auth, secrets=secrets, problem=problem)
-    settings = RelaySettings(
-        name=name,
-        host=table.host,
-        port=table.port if table.port is not None else _PORTS[table.tls],
-        security=table.tls,
-        hostname=hostname,
-        ca_file=table.ca_file,
-        credentials=credentials,
-        plaintext_auth=table.auth is not None and table.auth.plaintext,
-        connections=table.connections,
-        messages_per_connection=table.messages_per_connection,
-        idle_seconds=table.idle,
-        session_seconds=table.session,
-        recipients_per_message=table.recipients_per_message,
-        max_message_octets=table.max_message_size,
-        in_doubt=table.in_doubt,
-        timeouts=Timeouts(**table.timeouts.model_dump()),
-    )
-    try:
-        tls_context(settings)
-    except OSError as error:
-        what = "no certificate is in it" if isinstance(error, ssl.SSLError) else error.strerror
-        problem(f"{key}.ca_file", f"{table.ca_file}: {what}", "name a file of PEM certificates")
-    return settings
-
-
-def _credentials(
-    key: str, table: RelayTable, auth: AuthTable, *, secrets: bool, problem: ReportProblem
-) -> Credentials | None:
-    if table.tls in (Security.NONE, Security.OPPORTUNISTIC) and not auth.plaintext:
-        problem(f"{key}.auth", f"a password would travel unprotected with tls = '{table.tls}'",
-                "use tls = 'starttls', or plaintext = true for a loopback host")  # fmt: skip
-    if auth.plaintext and not _is_loopback(table.host):
-        problem(f"{key}.auth.plaintext", f"{table.host} is not a loopback host", "remove it and use TLS")
-    mechanisms = [name.upper() for name in auth.mechanisms]
-    for name in mechanisms:
-        if name not in KNOWN_MECHANISMS:
-            hint = did_you_mean(name, KNOWN_MECHANISMS) or f"this version has {', '.join(KNOWN_MECHANISMS)}"
-            problem(f"{key}.auth.mechanisms", f"'{printable(name)}' is not a mechanism of this version", hint)
-    if not secrets:
-        return None
-    try:
-        return Credentials(user=auth.user, password=password_of(auth), mechanisms=tuple(mechanisms))
-    except SecretError as error:
-        problem(f"{key}.auth.{error.key}", str(error), error.hint)
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _defaults(document: Document, problem: ReportProblem) -> Defaults:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, get_args
 
-from maildrop.config.document import Document, Fraction, Octets
+from maildrop.config.document import Document
+from maildrop.config.values import Fraction, Octets
 from maildrop.schema import Duration, Model, toml_string
 
 _SPANS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))

@@ -13,7 +13,8 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from maildrop.config.document import AuthTable, DkimTable
+from maildrop.config.document import DkimTable
+from maildrop.config.relay_table import AuthTable
 from maildrop.schema import Model
 from maildrop.smtp import Secret
 

@@ -13,7 +13,7 @@ import pytest
 
 from maildrop import config
 from maildrop.config import secrets
-from maildrop.config.document import AuthTable
+from maildrop.config.relay_table import AuthTable
 from maildrop.config.secrets import SecretError, password_of
 from maildrop.errors import ConfigurationError
 

@@ -10,15 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from maildrop.config.document import (
-    AuthTable,
-    DefaultsTable,
-    DkimTable,
-    Document,
-    RelayTable,
-    RouteTable,
-    TimeoutsTable,
-)
+from maildrop.config.document import DefaultsTable, DkimTable, Document, RouteTable
+from maildrop.config.relay_table import AuthTable, RelayTable, TimeoutsTable
 from maildrop.schema import validate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "maildropd.toml"
