@@ -171,6 +171,10 @@ class Relay:
                 session.abort()
             if self._connecting + len(self._in_use) < self.settings.connections:
                 return await self._connect(), False
+            offered = next(filter(self._takes_another, self._in_use), None)
+            if offered is not None:
+                self._in_use[offered] += 1
+                return offered, True
             turn: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
@@ -179,9 +183,12 @@ class Relay:
                 if turn.done() and not turn.cancelled():
                     self._wake_next()  # what came too late for this one is the next one's
                 raise
-            if offered is not None and offered.takes_another:
+            if offered is not None and self._takes_another(offered):
                 self._in_use[offered] += 1
                 return offered, True
+
+    def _takes_another(self, session: Session) -> bool:
+        return session.takes_another and session.messages < self.settings.messages_per_connection
 
     async def _connect(self) -> Session:
         self._connecting += 1
@@ -200,8 +207,7 @@ class Relay:
 
     def offer(self, session: Session) -> None:
         """Offer a session whose message the server is judging to a courier that waits for one."""
-        if session.messages < self.settings.messages_per_connection:
-            self._wake_next(session)
+        self._wake_next(session)
 
     def give_back(self, session: Session, *, now: float) -> None:
         """Keep the session for the next job, or let it part if it is over, once every courier has given it back."""

@@ -55,13 +55,14 @@ def smtp_sink() -> Iterator[int]:
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     with subprocess.Popen([program, *user, "-4", "-m", "1000", f"127.0.0.1:{port}", "1000"]) as process:
         try:
-            wait_for(lambda: _is_listening(port))
+            wait_for(lambda: is_listening(port))
             yield port
         finally:
             process.terminate()
 
 
-def _is_listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
+    """Whether somebody takes connections there."""
     try:
         socket.create_connection(("127.0.0.1", port), 1.0).close()
     except ConnectionRefusedError:
@@ -84,8 +85,12 @@ def wait_for(condition: object, *, pause: float = 0.01) -> None:
         time.sleep(pause)
 
 
-def maildropd(folder: Path, *, messages: int, body: bytes, connections: int = 8) -> Row:
+def maildropd(
+    folder: Path, *, messages: int, body: bytes, connections: int = 8, round_trip_seconds: float = 0.0
+) -> Row:
     """Measure ``maildropd run --once`` on job directories, durable as always; 8 connections are the default."""
+    from tests.benchmarks.delay import far_away  # noqa: PLC0415  (which needs this module)
+
     spool = folder / "spool"
     config = folder / "maildropd.toml"
     _run("init", str(spool), "--config", str(config), "--user", _user())
@@ -98,7 +103,7 @@ def maildropd(folder: Path, *, messages: int, body: bytes, connections: int = 8)
         )
         (job / "body.txt").write_bytes(body)
     time.sleep(_QUIET_SECONDS + 0.2)  # so that what lies there is quiet at the start
-    with smtp_sink() as port:
+    with smtp_sink() as sink, far_away(sink, round_trip_seconds=round_trip_seconds) as port:
         config.write_text(
             f'[spool]\npath = "{spool}"\n[relays.sink]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n'
             f"connections = {connections}\n"
