@@ -23,6 +23,7 @@ from maildrop.delivery.mailing import MailingSettings
 from maildrop.delivery.relay import RelaySettings
 from maildrop.delivery.retry import RetrySettings
 from maildrop.delivery.route import Route
+from maildrop.delivery.senders import Accounts
 from maildrop.errors import ConfigurationError, Problem, did_you_mean, printable
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.address import AddressError, Mailbox, parse_mailbox, parse_mailbox_list
@@ -180,6 +181,10 @@ def _mailing(document: Document, defaults: Defaults, hostname: str) -> MailingSe
         routes=tuple(
             Route(sender=route.sender, recipient=route.recipient, job=route.job, relays=tuple(route.relays))
             for route in document.routes
+        ),
+        accounts=Accounts(
+            logins={name: table.auth.user for name, table in document.relays.items() if table.auth is not None},
+            signed_domains=() if document.dkim is None else tuple(document.dkim.domains),
         ),
     )
 
