@@ -42,6 +42,7 @@ HOMES = {
     "icalendar": {"mail.calendar"},
     "idna": {"mail.address"},
     "inscriptis": {"mail.plaintext"},
+    "joserfc": {"smtp.tokenserver"},
     "nacl": {"mail.dkim"},
     "pydantic": {"schema"},
     "pydantic_core": {"schema"},

@@ -1,7 +1,8 @@
 """One question to a token server: the form of the flow, over TLS that is verified, bounded in time and size.
 
-The only user of authlib, which makes the forms, the client's authentication and the signed assertion, and of httpx,
-which carries them. Follows no redirection: a form full of secrets goes where the configuration says and nowhere else.
+The only user of authlib (with its joserfc), which makes the forms, the client's authentication and the signed
+assertion, and of httpx, which carries them. Follows no redirection: a form full of secrets goes where the configuration
+says and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ import httpx
 from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from authlib.oauth2.rfc7523 import JWTBearerGrant
+from joserfc.jwk import RSAKey
 
 from maildrop.errors import printable
 from maildrop.smtp.credentials import CredentialsUnavailable, Secret
@@ -94,7 +97,7 @@ def prepare(settings: OAuthSettings, refresh_token: Secret | None) -> Request:
         method = "none"
         if secret is not None:
             redactor.keep(secret)
-            redactor.keep(Secret(f"{settings.client_id}:{secret.reveal()}"))
+            redactor.keep(Secret(b64encode(f"{settings.client_id}:{secret.reveal()}".encode()).decode()))
             method = f"client_secret_{settings.client_authentication}"
         client = ClientAuth(settings.client_id, secret.reveal() if secret else None, method)
         url, headers, body = client.prepare("POST", url, headers, body)
@@ -115,7 +118,7 @@ def _assertion(settings: OAuthSettings, redactor: Redactor) -> tuple[str, dict[s
     header = {"alg": "RS256", "typ": "JWT"} | ({"kid": key.key_id} if key.key_id else {})
     try:
         signed = JWTBearerGrant.sign(
-            key.pem.reveal(),
+            RSAKey.import_key(key.pem.reveal()),
             issuer=settings.client_id or key.issuer,
             audience=url,
             subject=settings.subject,
