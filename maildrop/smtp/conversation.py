@@ -117,7 +117,8 @@ class Conversation:
         if self.phase is Phase.TLS:
             self._break(_INJECTED, reply=reply)
         elif self._awaited or self.phase is Phase.BODY:
-            step = self._awaited.popleft() if self._awaited else Step.BODY
+            unasked = Step.CHUNK if self.progress.chunked else Step.BODY
+            step = self._awaited.popleft() if self._awaited else unasked
             column = 4 if reply.code == 421 else reply.severity - 2
             self.TABLE[step][column](self, step, reply)
             self._advance()

@@ -39,8 +39,11 @@ class Client(Opening):
 
     @property
     def takes_another(self) -> bool:
-        """Return whether a transaction may be opened behind the message that was handed over."""
-        return self.phase is Phase.END and self._following is None and self.extensions.pipelining
+        """Return whether a transaction may be opened behind the message that was handed over.
+
+        Not over LMTP, where a server that miscounts its replies would judge the next message by the last one's.
+        """
+        return self.phase is Phase.END and self._following is None and self.extensions.pipelining and not self._lmtp
 
     def begin(self, transaction: Transaction) -> Progress:
         """Open a transaction in phase READY, or behind another one (`takes_another`); return where its answers go.
@@ -51,12 +54,12 @@ class Client(Opening):
         if self.phase is not Phase.READY and not self.takes_another:
             raise ValueError(f"a transaction can't begin in phase {self.phase.name}")
         chunked = self.extensions.chunking and self._chunking
-        before = self.transcript
-        if transaction.transcript is not None:
-            self.transcript = transaction.transcript
         commands = [(Step.MAIL, mail_command(transaction, self.extensions))]
         commands += [(Step.RCPT, line) for line in rcpt_commands(transaction, self.extensions)]
         self._unsent.extend(commands)
+        before = self.transcript
+        if transaction.transcript is not None:
+            self.transcript = transaction.transcript
         if self.extensions.pipelining and not transaction.all_or_nothing and not chunked:
             self._unsent.append((Step.DATA, b"DATA"))
         progress = Progress(
@@ -64,6 +67,7 @@ class Client(Opening):
             all_or_nothing=transaction.all_or_nothing,
             lmtp=self._lmtp,
             chunked=chunked,
+            follows=self.phase is Phase.END,
         )
         if self.phase is Phase.READY:
             self.progress = progress
@@ -109,6 +113,18 @@ class Client(Opening):
         while self._unsent and (self.extensions.pipelining or not self._awaited):
             self._say(*self._unsent.popleft())
 
+    def _break(
+        self, what: str, *, reply: Reply | None = None, stage: Stage | None = None, configuration: bool = False
+    ) -> None:
+        progress = self.progress
+        if progress.mail_refused and not progress.concluded:
+            # Behind another message it may have been a second reply to that one, as it was if a recipient is accepted.
+            if progress.follows or (reply is not None and reply.severity == 2):
+                progress.mail = None
+            else:
+                progress.concluded = True
+        super()._break(what, reply=reply, stage=stage, configuration=configuration)
+
     def _conclude(self) -> None:
         self.progress.concluded = True
         self._unsent.clear()
@@ -125,11 +141,16 @@ class Client(Opening):
 
     def _mail_refused(self, _step: Step, reply: Reply) -> None:
         self.progress.mail = reply
-        self._conclude()
+        if not self._awaited:  # else what is said about its recipients has to agree
+            self._conclude()
 
-    def _recipient_answered(self, _step: Step, reply: Reply) -> None:
+    def _recipient_answered(self, step: Step, reply: Reply) -> None:
         progress = self.progress
-        if progress.concluded:  # MAIL was refused: what is said about its recipients only echoes that
+        if progress.mail_refused:
+            if reply.severity == 2:
+                self.nonsense(step, reply)
+            elif Step.RCPT not in self._awaited:
+                self._conclude()
             return
         progress.recipients[progress.paths[len(progress.recipients)]] = reply
         if not progress.all_answered:
@@ -142,9 +163,10 @@ class Client(Opening):
             self._unsent.append((Step.DATA, b"DATA"))
 
     def _go_ahead(self, step: Step, reply: Reply) -> None:
-        if reply.code != 354:
+        in_vain = self.progress.concluded  # DATA was pipelined behind recipients that were all refused
+        if reply.code != 354 or (in_vain and self._lmtp):  # RFC 2033 4.2: 503 is due, a dot would have no reply
             self.nonsense(step, reply)
-        elif self.progress.concluded:  # DATA was pipelined behind recipients that were all refused
+        elif in_vain:
             self.progress.must_reset = False
             self._say(Step.EMPTY_END, b".")
         else:
@@ -157,7 +179,7 @@ class Client(Opening):
             self._conclude()
 
     def _stopped(self, step: Step, reply: Reply) -> None:
-        if self.progress.chunked and reply.is_unknown_command:
+        if step is Step.CHUNK and reply.is_unknown_command:
             self._no_chunks(step, reply)
             return
         self.progress.take_end(reply)
@@ -169,7 +191,7 @@ class Client(Opening):
         self._break(f"offered, but not known: {reply}", reply=reply, stage=Stage.BDAT)
 
     def _answered(self, step: Step, reply: Reply) -> None:
-        if step is Step.LAST_CHUNK and reply.is_unknown_command:
+        if step is Step.LAST_CHUNK and reply.is_unknown_command and not self.progress.ends:
             self._no_chunks(step, reply)
             return
         self.progress.take_end(reply)
@@ -202,6 +224,7 @@ class Client(Opening):
         Step.RCPT:      (_recipient_answered, _nonsense,   _recipient_answered, _recipient_answered, _closing),
         Step.DATA:      (_nonsense,           _go_ahead,   _data_refused,       _data_refused,       _closing),
         Step.BODY:      (_nonsense,           _nonsense,   _stopped,            _stopped,            _closing),
+        Step.CHUNK:     (_nonsense,           _nonsense,   _stopped,            _stopped,            _closing),
         Step.END:       (_accepted,           _nonsense,   _answered,           _answered,           _answered_closing),
         Step.LAST_CHUNK: (_accepted,          _nonsense,   _answered,           _answered,           _answered_closing),
         Step.EMPTY_END: (_ignored,            _nonsense,   _ignored,            _ignored,            _closing),

@@ -240,4 +240,5 @@ class Session(Pump):
         turn = self._turn
         if turn is not None and turn.end_waits_for is not None and self._client.phase is Phase.BODY:
             self._client.handed_over(turn.end_waits_for)
+            turn.end_waits_for = None  # the next phase BODY may be that of the message behind it
             turn.transaction.handed_over()

@@ -50,6 +50,7 @@ class Step(Enum):
     RCPT = (Stage.RCPT, 0)
     DATA = (Stage.DATA, 0)
     BODY = (Stage.DATA, 1)  # nothing was asked: the server speaks up while the message is being sent
+    CHUNK = (Stage.BDAT, 1)  # what BODY is behind BDAT
     END = (Stage.DATA_END, 0)
     LAST_CHUNK = (Stage.BDAT, 0)  # what END is behind DATA (RFC 3030 section 2)
     EMPTY_END = (Stage.DATA_END, 1)  # the dot for a DATA that was pipelined in vain (RFC 2920 section 3.1)

@@ -110,6 +110,7 @@ class Progress:
     all_or_nothing: bool = False
     lmtp: bool = False
     chunked: bool = False
+    follows: bool = False  # opened while another message was judged
     mail: Reply | None = None
     recipients: dict[str, Reply] = field(default_factory=dict)
     data: Reply | None = None
@@ -123,6 +124,11 @@ class Progress:
     def in_doubt(self) -> bool:
         """Return whether the whole message may have reached the server and no clear answer was read."""
         return self.handed_over and not self.concluded
+
+    @property
+    def mail_refused(self) -> bool:
+        """Return whether MAIL got a no."""
+        return self.mail is not None and self.mail.severity > 3
 
     @property
     def accepted(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +33,6 @@ def certificates() -> Certificates:
             "localhost", not_before=datetime(2019, 1, 1, tzinfo=UTC), not_after=datetime(2020, 1, 1, tzinfo=UTC)
         ),
         "self-signed": stranger.issue_cert("localhost"),
-        "old-tls": authority.issue_cert("localhost"),
     }
     servers: dict[str, ssl.SSLContext] = {}
     for name, certificate in issued.items():
@@ -41,6 +41,12 @@ def certificates() -> Certificates:
     servers["tls-1.2"] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issued["good"].configure_cert(context)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
+    for name, version in (("tls-1.0", ssl.TLSVersion.TLSv1), ("tls-1.1", ssl.TLSVersion.TLSv1_1)):
+        servers[name] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issued["good"].configure_cert(context)
+        context.set_ciphers("ALL:@SECLEVEL=0")  # without which OpenSSL 3 does not speak them any more
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = context.maximum_version = version
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     return Certificates(servers=servers, trusting=trusting)

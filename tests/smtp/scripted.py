@@ -29,7 +29,7 @@ class ScriptedServer:
     ``endless: text``   send the line until the client has gone
     ``drip: text``      send it octet by octet, 10 ms apart, until the client has gone
     ``pause S``         wait S seconds
-    ``clock S``         put the client's clock S seconds forward, if the test has given it such a clock
+    ``clock S``         when the client has heard everything, put its clock S seconds forward, if it has such a clock
     ``tls NAME``        shake hands, showing the certificate NAME
     ``tls-refused N``   the same, and the client must refuse it
     ``silence``         say nothing until the client has gone
@@ -120,7 +120,7 @@ class ScriptedServer:
             "endless": lambda: self._until_gone((rest.encode() + b"\r\n") * 1000),
             "drip": lambda: self._drip(rest.encode()),
             "pause": lambda: self._over.wait(float(argument)),
-            "clock": lambda: self.advance_clock(float(argument)),
+            "clock": lambda: (self._over.wait(0.02), self.advance_clock(float(argument))),
             "tls": lambda: self._shake_hands(argument),
             "tls-refused": lambda: self._shake_hands_in_vain(argument),
             "silence": lambda: self._until_gone(b""),

@@ -1,15 +1,32 @@
-"""Conversations as text: `tests/dialogs/*.dialog` over real sockets.
+"""Conversations as text: `tests/dialogs/*.dialog` over real sockets, and the same octets through the bare machine.
 
 The first line of a dialog is the verdict it must end in, one per message, joined by `` | ``:
 
 - ``failed STAGE [configuration]``: no session could be opened;
-- ``accepted [N of M]``: a 2yz after the final dot;
+- ``accepted [N of M]``: a 2yz after the whole message, for every recipient whose RCPT was accepted;
 - ``refused STAGE CODE …``: a clear no, with the codes that said so;
-- ``lost STAGE [in-doubt] [stale]``: the session broke;
+- ``mixed STAGE CODE …``: LMTP, where some recipients have the message and others do not;
+- ``lost STAGE [in-doubt] [stale] [lacks-chunking] [after CODE …]``: the session broke; LMTP's replies until then;
+- ``canceled``: nobody waited for the verdict any more;
 
-each of the last three with ``; usable`` or ``; over``, which tells whether the session could go on. Settings follow
-(``security``, ``timeout NAME``, ``recipients``, ``messages``, ``octets``, ``credentials``, ``all-or-nothing``), an
-empty line, and then the server's script: the verbs are explained in `conftest.py`.
+all but the first and the last with ``; usable`` or ``; over``, which tells whether the session could go on (but for a
+message behind which another one was begun). Settings follow, an empty line, and then the server's script: its verbs are
+explained in `scripted.py`.
+
+==========================  ==========================================================================
+``security: NAME``          how the session is protected, ``none`` if not said
+``timeout NAME: S``         seconds for one stage; ``timeouts: rfc`` leaves them as RFC 5321 has them
+``protocol: lmtp``          LHLO, and a reply for each recipient
+``recipients, messages: N``  for each message r1 …, q1 … for the second; messages that go out in one session
+``follow: begun``           the second message begins while the first is judged, if the session takes it
+``follow: canceled``        the same, and then its task is cancelled
+``octets: N``               length of the message
+``credentials``             ``yes``, or ``plaintext`` if the password may go out without TLS
+``all-or-nothing: yes``     every recipient or none
+``notify, envelope-id``     asked for with DSN, and so is ``return``
+==========================  ==========================================================================
+
+A script may expect ``<message>`` and ``<message2>`` (dot-stuffed), ``<chunk>`` and ``<chunk2>`` (behind their BDAT).
 """
 
 from __future__ import annotations
@@ -18,144 +35,98 @@ import asyncio
 import os
 import ssl
 from base64 import b64encode
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from maildrop.smtp import (
-    Credentials,
-    Endpoint,
-    Secret,
-    Security,
-    Session,
-    SessionFailed,
-    SessionLost,
-    Timeouts,
-    Transaction,
-    TransactionResult,
-    Transcript,
-    connect,
-)
+from maildrop.smtp import SessionFailed, SessionLost, TransactionResult, Transcript, connect
+from tests.smtp.dialog import DIALOGS, NAMES, PASSWORD, Clock, Dialog, judge, judge_failure
 
-DIALOGS = os.path.join(os.path.dirname(__file__), os.pardir, "dialogs")
-NAMES = sorted(name.removesuffix(".dialog") for name in os.listdir(DIALOGS) if name.endswith(".dialog"))
-PASSWORD = "correct horse battery"
 SECRETS = (PASSWORD, b64encode(PASSWORD.encode()).decode(), b64encode(f"\0anna\0{PASSWORD}".encode()).decode()[:-9])
-MESSAGE = b"Subject: hello\r\n\r\nA line.\r\n.hidden\r\n..twice\r\n"
-STUFFED = b"Subject: hello\r\n\r\nA line.\r\n..hidden\r\n...twice\r\n.\r\n"
+SCRIPTS = 85  # the ways in which a server can misbehave that these dialogs are numbered by; above that are our own
 
 
-class Dialog:
-    """One file, taken apart."""
+class Conversation:
+    """What was said in one dialog: a verdict and a transcript for each message, and what failures say."""
 
-    def __init__(self, text: str) -> None:
-        head, _, self.script = text.partition("\n\n")
-        verdict, *lines = [line for line in head.splitlines() if not line.startswith("#")]
-        self.verdict = verdict.removeprefix("verdict: ")
-        self.settings = dict(line.partition(": ")[::2] for line in lines)
-        octets = int(self.settings.get("octets", 0))
-        self.message = MESSAGE + b"a line of thirty-two octets xx\r\n" * (octets // 32)
-        self.stuffed = STUFFED[:-3] + self.message[len(MESSAGE) :] + b".\r\n"
+    def __init__(self, dialog: Dialog, opening: Transcript) -> None:
+        self.dialog = dialog
+        self.verdicts: list[str] = []
+        self.transcripts = [opening]
+        self.said = ""
+        self.records: list[list[str]] = []
 
-    def endpoint(self, port: int, context: ssl.SSLContext) -> Endpoint:
-        """Return the endpoint that the settings describe."""
-        security = Security(self.settings.get("security", "none"))
-        seconds = {name.split()[1]: float(value) for name, value in self.settings.items() if name.startswith("timeout")}
-        defaults = dict.fromkeys(("greeting", "tls", "ehlo", "auth", "mail", "rcpt", "data", "block", "data_end"), 4.0)
-        credentials = Credentials(user="anna", password=Secret(PASSWORD)) if "credentials" in self.settings else None
-        return Endpoint(
-            relay="test",
-            host="localhost" if security is not Security.NONE else "127.0.0.1",
-            port=port,
-            security=security,
-            hostname="client.example",
-            credentials=credentials,
-            plaintext_auth=self.settings.get("credentials") == "plaintext",
-            tls=None if security is Security.NONE else context,
-            timeouts=Timeouts(**{**defaults, **seconds}),
-        )
+    async def hold(self, port: int, context: ssl.SSLContext) -> None:
+        """Hold it; every record that is written is one of an accepted message."""
+        try:
+            session = await connect(self.dialog.endpoint(port, context), transcript=self.transcripts[0])
+        except SessionFailed as failed:
+            self.verdicts.append(judge_failure(failed))
+            self.said = f"{failed} {failed!r} {failed.reply}"
+            return
+        if "follow" in self.dialog.settings:
+            await self._follow(session)
+        else:
+            for _ in range(int(self.dialog.settings.get("messages", 1))):
+                await self._deliver(session, 0, Transcript() if self.records else self.transcripts[0])
+        await session.quit()
 
-    def transaction(self, log: list[str]) -> Transaction:
-        """Return the transaction that the settings describe; prepare and record note themselves in ``log``."""
+    async def _follow(self, session: Any) -> None:
+        is_judged = asyncio.Event()
+        first = asyncio.create_task(self._deliver(session, 0, Transcript(), is_judged.set))
+        judging = asyncio.create_task(is_judged.wait())
+        await asyncio.wait({first, judging}, return_when=asyncio.FIRST_COMPLETED)
+        judging.cancel()
+        if not session.takes_another:
+            await first
+        second = asyncio.create_task(self._deliver(session, 1, Transcript()))
+        await asyncio.sleep(0)
+        if self.dialog.settings["follow"] == "canceled":
+            second.cancel()
+        await asyncio.gather(first, second)
+        self.verdicts[0] = self.verdicts[0].partition(";")[0]
 
-        async def prepare(result: TransactionResult) -> None:
-            assert result.end is None
-            log.append("prepared")
-
-        def record(result: TransactionResult) -> None:
-            assert result.end is not None
-            assert result.end.severity == 2
-            log.append("recorded")
-
-        def chunks() -> Iterator[bytes]:
-            yield self.message
-
-        count = int(self.settings.get("recipients", 1))
-        return Transaction(
-            reverse_path="sender@example.org",
-            forward_paths=tuple(f"r{number}@example.net" for number in range(1, count + 1)),
-            size=len(self.message),
-            chunks=chunks,
-            all_or_nothing="all-or-nothing" in self.settings,
-            prepare=prepare,
-            record=record,
-        )
-
-
-def judge(outcome: TransactionResult | SessionLost, session: Session) -> str:
-    """Put an outcome into the words of a verdict."""
-    after = "usable" if session.usable else "over"
-    if isinstance(outcome, SessionLost):
-        words = ["lost", str(outcome.stage)]
-        words += [word for word, true in (("in-doubt", outcome.in_doubt), ("stale", outcome.stale)) if true]
-        return f"{' '.join(words)}; {after}"
-    count = len(outcome.recipients)
-    if outcome.end is not None and outcome.end.severity == 2:
-        taken = "" if len(outcome.accepted) == count else f" {len(outcome.accepted)} of {count}"
-        return f"accepted{taken}; {after}"
-    if outcome.end is not None:
-        return f"refused data-end {outcome.end.code}; {after}"
-    if outcome.data is not None:
-        return f"refused data {outcome.data.code}; {after}"
-    if outcome.recipients:
-        codes = " ".join(str(reply.code) for reply in outcome.recipients.values())
-        return f"refused rcpt {codes}; {after}"
-    assert outcome.mail is not None
-    return f"refused mail {outcome.mail.code}; {after}"
-
-
-async def converse(dialog: Dialog, endpoint: Endpoint, transcript: Transcript) -> tuple[str, str]:
-    """Hold the conversation; return its verdict and everything that was said about a failure."""
-    try:
-        session = await connect(endpoint, transcript=transcript)
-    except SessionFailed as failed:
-        verdict = f"failed {failed.stage}" + (" configuration" if failed.configuration else "")
-        return verdict, f"{failed} {failed!r} {failed.reply}"
-    verdicts, said = [], ""
-    for _ in range(int(dialog.settings.get("messages", 1))):
+    async def _deliver(self, session: Any, number: int, transcript: Transcript, *judged: Any) -> None:
         log: list[str] = []
+        self.records.append(log)
+        self.transcripts.append(transcript)
+        place = len(self.verdicts)
+        self.verdicts.append("")
         outcome: TransactionResult | SessionLost
         try:
-            outcome = await session.deliver(dialog.transaction(log))
+            outcome = await session.deliver(self.dialog.transaction(log, number, transcript, *judged))
         except SessionLost as lost:
             outcome = lost
-        verdicts.append(judge(outcome, session))
-        said += f"{outcome} {outcome!r}"
-        assert ("recorded" in log) == verdicts[-1].startswith("accepted")
-        assert "prepared" in log or not (set(log) or "in-doubt" in verdicts[-1])
-    await session.quit()
-    return " | ".join(verdicts), said
+        except asyncio.CancelledError:
+            self.verdicts[place] = "canceled"
+            assert log == []
+            return
+        self.verdicts[place] = verdict = judge(outcome, usable=session.usable)
+        self.said += f"{outcome} {outcome!r}"
+        assert ("recorded" in log) == verdict.startswith("accepted")
+        assert "prepared" in log or not (set(log) or "in-doubt" in verdict)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dialog(name: str, start_server: Any, certificates: Any) -> None:
     """Each conversation ends in the verdict of its first line, and both sides say what is written."""
-    with open(os.path.join(DIALOGS, f"{name}.dialog"), encoding="utf-8") as file:
-        dialog = Dialog(file.read())
-    server = start_server(dialog.script, dialog.stuffed)
-    transcript = Transcript()
-    verdict, said = asyncio.run(converse(dialog, dialog.endpoint(server.port, certificates.trusting), transcript))
-    assert verdict == dialog.verdict, transcript.text()
+    dialog = Dialog.read(name)
+    server = start_server(dialog.script, **dialog.expected)
+    conversation = Conversation(dialog, Transcript())
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        server.advance_clock = runner.get_loop().advance  # type: ignore[attr-defined]
+        runner.run(conversation.hold(server.port, certificates.trusting))
+    texts = [transcript.text() for transcript in conversation.transcripts]
+    assert " | ".join(conversation.verdicts) == dialog.verdict, "\n".join(texts)
     assert server.join() == []
-    assert not any(secret in transcript.text() + said for secret in SECRETS)
+    assert not any(secret in "".join(texts) + conversation.said for secret in SECRETS)
+    if "follow" in dialog.settings:
+        assert not any(mark in texts[1] for mark in ("sender2@", "q1@"))
+        assert not any(mark in texts[2] for mark in ("sender@", "r1@"))
+
+
+def test_every_way_to_misbehave_has_a_dialog() -> None:
+    """The numbers 1 to 85 each stand in front of at least one dialog's name, and every file is a dialog."""
+    numbers = {int(name.split("-")[0]) for name in NAMES}
+    assert sorted(set(range(1, SCRIPTS + 1)) - numbers) == []
+    assert len(NAMES) == len(os.listdir(DIALOGS))

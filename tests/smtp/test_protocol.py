@@ -142,7 +142,13 @@ def test_a_plausible_server_that_errs() -> None:
             wild = dice.choice(
                 [b"550 no\r\n", b"450 no\r\n", b"421 bye\r\n", b"#!\r\n", b"354 go\r\n", b"250 a\r\n250 b\r\n"]
             )
-            octets = wild if dice.random() < 0.08 else usual.get(driver.client.stage, b"250 ok\r\n")
+            if driver.client.progress.mail_refused and driver.client.stage is Stage.RCPT:
+                wild = b"503 first MAIL\r\n"
+            octets = (
+                wild
+                if dice.random() < 0.08 or wild.startswith(b"503")
+                else usual.get(driver.client.stage, b"250 ok\r\n")
+            )
             driver.hear(octets)
         seen["accepted"] += driver.accepted
         seen["doubt"] += driver.client.progress.in_doubt
