@@ -85,9 +85,7 @@ class Play:
             lost = SessionLost("test", fault, in_doubt=progress.in_doubt, stale=stale, result=progress.result)
             found.append(judge(progress.result if progress.concluded else lost, usable=False))
         while len(found) < self._messages:
-            found.append(
-                judge(SessionLost("test", fault, in_doubt=False, stale=True, result=Progress().result), usable=False)
-            )
+            found.append(f"lost {fault.stage} stale")
         return " | ".join(words.partition(";")[0] for words in found)
 
     def _hear(self, octets: bytes) -> None:
@@ -144,6 +142,6 @@ def test_no_segment_matters(name: str) -> None:
         verdict = verdict.replace("canceled", plays[0].verdict.partition(" | ")[2])
     assert [play.verdict for play in plays] == [verdict] * _SPLITS
     texts = [[transcript.text() for transcript in play.transcripts] for play in plays]
-    if not any(words in "".join(texts[0]) for words in _UNLIKE):
+    if not any(words in text for play in texts for text in play for words in _UNLIKE):
         assert texts == texts[:1] * _SPLITS
         assert len({bytes(play.said) for play in plays}) == 1
