@@ -61,7 +61,7 @@ WIRE = {"smtp.session", "smtp.pump", "smtp.wire", "smtp.waiting"}
 STDLIB_HOMES = {
     "asyncio": WIRE
     | {"smtp.sources", "smtp.oauth", "smtp.tokenserver"}
-    | {"delivery.courier", "delivery.visit", "delivery.relay", "delivery.commit", "daemon", "cli.demo"},
+    | {"delivery.courier", "delivery.visit", "delivery.relay", "delivery.commit", "status.probe", "daemon", "cli.demo"},
     "smtplib": set[str](),  # serves in the tests, as a second opinion
     "socket": WIRE | {"cli.demo"},  # which looks for a free port for its sink
     "socketserver": set[str](),

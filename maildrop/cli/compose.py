@@ -160,7 +160,7 @@ def origin_of(known: Result | None, *, message_id: str | None = None, date: str 
 @contextmanager
 def opened(text: str, config_path: str | None) -> Iterator[tuple[JobFolder, str]]:
     """Open the folder that a person means, and say which file in it is the finished message, if one is."""
-    path = _path(text, config_path)
+    path = path_of(text, config_path)
     try:
         status = os.stat(path)
     except OSError as error:
@@ -174,7 +174,7 @@ def opened(text: str, config_path: str | None) -> Iterator[tuple[JobFolder, str]
         yield folder, os.path.basename(path) if alone else FINISHED_MESSAGE
 
 
-def _path(text: str, config_path: str | None) -> str:
+def path_of(text: str, config_path: str | None) -> str:
     """Return where the job lies: a path, or in the spool by NAME or STATE/NAME."""
     first, slash, _ = text.partition("/")
     if os.path.exists(text) or (slash and first not in set(State)):
