@@ -11,7 +11,7 @@ from maildrop.smtp.reply import Stage
 from maildrop.smtp.session import Session
 from maildrop.smtp.steps import Fault, Security
 from maildrop.smtp.transcript import Transcript
-from maildrop.smtp.wire import Unreachable, dial
+from maildrop.smtp.wire import Unreachable, dial, dial_socket
 
 
 async def connect(endpoint: Endpoint, *, transcript: Transcript) -> Session:
@@ -61,7 +61,10 @@ async def _connect(endpoint: Endpoint, transcript: Transcript) -> Session:
 
 async def _connect_once(endpoint: Endpoint, transcript: Transcript) -> Session:
     try:
-        sock, address = await dial(endpoint.host, endpoint.port, endpoint.timeouts.connect)
+        if endpoint.socket is not None:
+            sock, address = await dial_socket(endpoint.socket, endpoint.timeouts.connect)
+        else:
+            sock, address = await dial(endpoint.host, endpoint.port, endpoint.timeouts.connect)
     except Unreachable as error:
         transcript.note(str(error))
         raise SessionFailed(endpoint.relay, Fault(stage=error.stage, what=str(error))) from error

@@ -50,17 +50,22 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A relay as a place to talk to; ``relay`` is its configured name, ``hostname`` what we call ourselves in EHLO."""
+    """A relay as a place to talk to; ``relay`` is its configured name, ``hostname`` what we call ourselves in EHLO.
+
+    ``socket`` is the path of a unix socket, where there are no ``host`` and ``port``.
+    """
 
     relay: str
-    host: str
-    port: int
     security: Security
     hostname: str
+    host: str = ""
+    port: int = 0
+    socket: str | None = None
     credentials: Credentials | None = None
     source: CredentialsSource | None = None  # where `connect` gets the credentials for each session
     plaintext_auth: bool = False
     tls: ssl.SSLContext | None = None
+    pins: frozenset[bytes] = frozenset()  # SHA-256 of public keys, one of which has to be the server's
     timeouts: Timeouts = field(default_factory=Timeouts)
     lmtp: bool = False
     chunking: bool = True  # use BDAT where it is offered
@@ -69,3 +74,9 @@ class Endpoint:
         """Refuse TLS without a context: verification is decided by whoever makes the context, not by an omission."""
         if self.security is not Security.NONE and self.tls is None:
             raise ValueError(f"security '{self.security}' needs an SSLContext")
+        if bool(self.host) == (self.socket is not None):
+            raise ValueError("an endpoint has either a host or a socket")
+
+    def shown(self, address: str) -> str:
+        """Return who was reached, for people: ``host [address]:port``, or the path of the socket."""
+        return self.socket if self.socket is not None else f"{self.host} [{address}]:{self.port}"

@@ -59,7 +59,7 @@ def _hint(fault: Fault) -> str:
     if fault.stage is Stage.LOOKUP:
         return "check 'host' of the relay and the name servers of this machine"
     if fault.stage is Stage.CONNECT:
-        return "check 'host' and 'port' of the relay, and firewalls on the way"
+        return "check 'host' and 'port' (or 'socket') of the relay, and firewalls on the way"
     if fault.stage is Stage.TLS:
         return "check 'tls' and 'ca_file' of the relay: the certificate has to be valid for 'host'"
     if fault.stage is Stage.STARTTLS and fault.configuration:

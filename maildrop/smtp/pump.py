@@ -42,7 +42,7 @@ class Pump:
         )
         self._wire = Wire(
             sock,
-            tls=(endpoint.tls, endpoint.host.removesuffix(".")) if endpoint.tls else None,
+            tls=(endpoint.tls, endpoint.host.removesuffix("."), endpoint.pins) if endpoint.tls else None,
             implicit_tls=endpoint.security is Security.IMPLICIT,
             on_octets=self._octets_arrived,
             on_tls=self._tls_established,

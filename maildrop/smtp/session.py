@@ -11,6 +11,7 @@ import asyncio
 import math
 import socket
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from maildrop.smtp.data import ChunkWriter, DataWriter, slices
 from maildrop.smtp.endpoint import Endpoint
@@ -41,8 +42,8 @@ class _Turn:
 class Session(Pump):
     """One SMTP session, used for one transaction after the other; `maildrop.smtp.connecting` makes it.
 
-    ``peer`` is ``host [address]:port``; ``messages`` counts the transactions begun; ``opened_at`` and ``idle_since``
-    are loop times in seconds.
+    ``peer`` is ``host [address]:port`` or the path of a socket; ``messages`` counts the transactions begun;
+    ``opened_at`` and ``idle_since`` are loop times in seconds.
     """
 
     def __init__(self, endpoint: Endpoint, transcript: Transcript, sock: socket.socket, address: str) -> None:
@@ -50,7 +51,7 @@ class Session(Pump):
         super().__init__(endpoint, transcript, sock)
         self._turn: _Turn | None = None  # whose replies come next
         self._next: _Turn | None = None  # whose commands were sent behind that one's message
-        self.peer = f"{endpoint.host} [{address}]:{endpoint.port}"
+        self.peer = endpoint.shown(address)
         self.messages = 0
         self.opened_at = self.idle_since = self._loop.time()
 
@@ -63,6 +64,11 @@ class Session(Pump):
     def tls(self) -> str | None:
         """Return TLS version and cipher, ``"TLSv1.3 TLS_AES_256_GCM_SHA384"``, or None in the clear."""
         return self._wire.tls
+
+    @property
+    def certificate_expires(self) -> datetime | None:
+        """Return until when the server's certificate is valid (UTC); None in the clear."""
+        return self._wire.certificate_expires
 
     @property
     def usable(self) -> bool:

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from datetime import datetime
 from typing import cast
 
 from maildrop.smtp.reply import Stage
@@ -55,6 +56,19 @@ async def dial(host: str, port: int, seconds: float) -> tuple[socket.socket, str
     raise Unreachable(Stage.CONNECT, f"can't connect to {host} port {port} ({'; '.join(failures[:4])})")
 
 
+async def dial_socket(path: str, seconds: float) -> tuple[socket.socket, str]:
+    """Connect to a unix socket within ``seconds``; return the socket and its path. Raises as `dial` does."""
+    try:
+        return await _connect(socket.AF_UNIX, path, seconds), path
+    except TimeoutError:
+        what = "no answer"
+    except OSError as error:
+        if error.errno in _OUR_FAULT:
+            raise
+        what = os.strerror(error.errno) if error.errno else str(error)
+    raise Unreachable(Stage.CONNECT, f"can't connect to the socket {path} ({what})")
+
+
 _Address = tuple[str | int, ...]
 
 
@@ -71,13 +85,14 @@ async def _look_up(host: str, port: int, seconds: float) -> list[tuple[socket.Ad
     return [(entry[0], cast("_Address", entry[4])) for entry in found]
 
 
-async def _connect(family: socket.AddressFamily, address: _Address, seconds: float) -> socket.socket:
+async def _connect(family: socket.AddressFamily, address: _Address | str, seconds: float) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(0)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_LIMIT_OCTETS)
+        if family != socket.AF_UNIX:  # which buffers a good deal less anyway
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_LIMIT_OCTETS)
         async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
@@ -96,14 +111,14 @@ class Wire(asyncio.Protocol):
         self,
         sock: socket.socket,
         *,
-        tls: tuple[ssl.SSLContext, str] | None,
+        tls: tuple[ssl.SSLContext, str, frozenset[bytes]] | None,
         implicit_tls: bool,
         on_octets: Callable[[bytes], None],
         on_tls: Callable[[], None],
         on_room: Callable[[], None],
         on_loss: Callable[[str], None],
     ) -> None:
-        """``tls`` is the context and the name that the certificate must be valid for."""
+        """``tls`` is the context, the name that the certificate must be valid for, and pins of its public key."""
         self._sock = sock
         self._tls_settings = tls
         self._implicit_tls = implicit_tls
@@ -120,6 +135,11 @@ class Wire(asyncio.Protocol):
     def tls(self) -> str | None:
         """Return version and cipher, or None in the clear."""
         return self._tls.describe() if self._tls is not None and self._tls.established else None
+
+    @property
+    def certificate_expires(self) -> datetime | None:
+        """Return until when the server's certificate is valid (UTC); None in the clear."""
+        return self._tls.certificate_expires() if self._tls is not None and self._tls.established else None
 
     def has_input(self) -> bool:
         """Return whether the kernel holds octets, an end or an error that the loop has not handed over yet."""
