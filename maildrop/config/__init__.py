@@ -18,6 +18,7 @@ from maildrop.config.description import describe
 from maildrop.config.document import Document
 from maildrop.config.relays import relay_of
 from maildrop.config.signing import signer_of
+from maildrop.config.tokens import rotation_notice
 from maildrop.config.values import ReportProblem
 from maildrop.delivery.mailing import MailingSettings
 from maildrop.delivery.relay import RelaySettings
@@ -42,7 +43,6 @@ _MAX_OCTETS = 1024 * 1024
 _LATER = {  # keys of the specification that do not work yet: said so, rather than "unknown key"
     (): {"policy", "retention", "ledger", "report", "status"},
     ("relays", "*"): {"preset", "socket", "protocol", "pin_sha256", "client_certificate", "client_key", "rate"},
-    ("relays", "*", "auth"): {"oauth"},
     ("settle",): {"keep_message"},
 }
 
@@ -63,6 +63,7 @@ class Config:
     transcript: str
     log_format: LogFormat
     log_level: LogLevel
+    notices: tuple[tuple[str, str], ...] = ()  # relays, and what a person should know about each
 
 
 def find(path: str | None) -> str:
@@ -162,6 +163,7 @@ def _config(path: str, document: Document, relays: dict[str, RelaySettings], mai
         transcript=document.settle.transcript,
         log_format=document.log.format,
         log_level=document.log.level,
+        notices=tuple((name, text) for name, table in document.relays.items() if (text := rotation_notice(table.auth))),
     )
 
 

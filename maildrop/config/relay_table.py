@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from maildrop.config.values import Command, HostName, Loose, Octets, Path, Texts
+from maildrop.config.auth_table import AuthTable
+from maildrop.config.values import HostName, Loose, Octets, Path
 from maildrop.mail.envelope import InDoubt
 from maildrop.schema import Duration, Field, Model
 from maildrop.smtp import Security
@@ -28,18 +29,6 @@ class TimeoutsTable(Model):
     data_end: Duration = 600.0
     quit: Duration = 5.0
     transaction: Duration = 3600.0
-
-
-class AuthTable(Model):
-    """``[relays.NAME.auth]``: who we are there; the password comes from exactly one place."""
-
-    user: Annotated[str, Field(min_length=1, description="user name")]
-    password_credential: Annotated[Path | None, Field(description="name of a systemd credential")] = None
-    password_file: Annotated[Path | None, Field(description="file, readable by the daemon alone")] = None
-    password_command: Annotated[Command | None, Field(description="program that prints it; no shell")] = None
-    password_env: Annotated[str | None, Field(description="environment variable")] = None
-    mechanisms: Annotated[Texts, Field(description="only these, e.g. PLAIN, LOGIN")] = []
-    plaintext: Annotated[bool, Field(description="allow AUTH without TLS; only for a loopback host")] = False
 
 
 class RelayTable(Model):

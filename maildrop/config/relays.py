@@ -20,13 +20,14 @@ _PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.OPPORTUNISTIC
 def relay_of(name: str, table: RelayTable, hostname: str, *, secrets: bool, problem: ReportProblem) -> RelaySettings:
     """Return what is meant by a table; every mistake goes to ``problem``."""
     key = f"relays.{name}"
+    port = table.port if table.port is not None else _PORTS[table.tls]
     credentials = None
     if table.auth is not None:
-        credentials = credentials_of(key, table, table.auth, secrets=secrets, problem=problem)
+        credentials = credentials_of(name, table, table.auth, port=port, secrets=secrets, problem=problem)
     settings = RelaySettings(
         name=name,
         host=table.host,
-        port=table.port if table.port is not None else _PORTS[table.tls],
+        port=port,
         security=table.tls,
         hostname=hostname,
         ca_file=table.ca_file,

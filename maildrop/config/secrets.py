@@ -11,12 +11,14 @@ import shlex
 import stat
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from maildrop.config.auth_table import AuthTable
 from maildrop.config.document import DkimTable
-from maildrop.config.relay_table import AuthTable
 from maildrop.schema import Model
-from maildrop.smtp import Secret
+from maildrop.smtp import CredentialsUnavailable, Secret
+from maildrop.spool import durable
 
 _COMMAND_SECONDS = 30  # a password command that hangs must not hang the start for ever
 _MAX_OCTETS = 64 * 1024
@@ -33,28 +35,99 @@ class SecretError(ValueError):
         self.hint = hint
 
 
-def password_of(auth: AuthTable) -> Secret:
-    """Fetch the password from the one place that the table names; raises SecretError."""
-    return _fetch(auth, "password", "write the password there, on one line")[1]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a secret lies, and how it is called: a `maildrop.smtp.token.SecretPlace`. Equal if it is the same place."""
+
+    what: str
+    kind: str
+    value: str | tuple[str, ...]
+    hint: str
+
+    @property
+    def key(self) -> str:
+        """The key that names it."""
+        return f"{self.what}_{self.kind}"
+
+    def read(self) -> Secret:
+        """Read the secret now; may block; raises SecretError."""
+        value = self.value if isinstance(self.value, str) else list(self.value)
+        text = _FETCH[self.kind](self.key, value).decode("utf-8", "replace").rstrip("\r\n")
+        if not text or "\0" in text:
+            raise SecretError(self.key, f"the {self.what.replace('_', ' ')} is empty or holds a NUL", self.hint)
+        return Secret(text)
+
+    def fetch(self) -> Secret:
+        """Read the secret again, later; may block; raises CredentialsUnavailable."""
+        try:
+            return self.read()
+        except SecretError as error:
+            raise CredentialsUnavailable(f"{self.key}: {error}; {error.hint}", configuration=True) from None
+
+    def unwritable(self) -> str:
+        """Return why no other secret can be put there, or nothing."""
+        if self.kind != "file":
+            return f"{self.key} can't be written to"
+        folder = os.path.dirname(os.path.realpath(str(self.value)))
+        return "" if os.access(folder, os.W_OK | os.X_OK) else f"the daemon may not write to {folder}"
+
+    def store(self, secret: Secret) -> str:
+        """Put another secret there, durable when it returns; return why that can't be done, or nothing."""
+        if self.kind != "file":
+            return self.unwritable()
+        folder, name = os.path.split(os.path.realpath(str(self.value)))
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                durable.write_atomically(descriptor, name, f"{secret.reveal()}\n".encode(), sync=True, mode=0o600)
+                durable.sync_directory(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            return f"{self.value}: {error.strerror}"
+        return ""
+
+    def stamp(self) -> object:
+        """Return what changes when a file is replaced or written; None for what only a person knows to have changed."""
+        path = str(self.value)
+        if self.kind == "credential":
+            path = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), os.path.basename(path))
+        if self.kind not in ("credential", "file"):
+            return None
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            return error.errno
+        return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def signing_key_of(table: DkimTable) -> tuple[str, Secret]:
-    """Fetch the private key from the one place that the table names, and that place's key; raises SecretError."""
-    return _fetch(table, "key", "make one as in 'Signing (DKIM)' in the README")
-
-
-def _fetch(table: Model, what: str, hint: str) -> tuple[str, Secret]:
-    keys = {f"{what}_{place}": fetch for place, fetch in _FETCH.items()}
+def place_of(table: Model, what: str, hint: str) -> Place:
+    """Return the one place that a table names for a secret; raises SecretError if there are none or several."""
+    keys = [f"{what}_{kind}" for kind in _FETCH]
     named = {key: value for key in keys if (value := getattr(table, key)) is not None}
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
         raise SecretError(f"{what}_…", f"exactly one of {', '.join(keys)} is needed; found {found}",
                           "keep one" if named else "add one")  # fmt: skip
     ((key, value),) = named.items()
-    text = keys[key](key, value).decode("utf-8", "replace").rstrip("\r\n")
-    if not text or "\0" in text:
-        raise SecretError(key, f"the {what} is empty or holds a NUL", hint)
-    return key, Secret(text)
+    kind = key.removeprefix(f"{what}_")
+    return Place(what=what, kind=kind, value=value if isinstance(value, str) else tuple(value), hint=hint)
+
+
+def password_place(auth: AuthTable) -> Place:
+    """Return where the password of a relay lies; raises SecretError."""
+    return place_of(auth, "password", "write the password there, on one line")
+
+
+def password_of(auth: AuthTable) -> Secret:
+    """Fetch the password from the one place that the table names; raises SecretError."""
+    return password_place(auth).read()
+
+
+def signing_key_of(table: DkimTable) -> tuple[str, Secret]:
+    """Fetch the private key from the one place that the table names, and that place's key; raises SecretError."""
+    place = place_of(table, "key", "make one as in 'Signing (DKIM)' in the README")
+    return place.key, place.read()
 
 
 def _from_credential(key: str, name: str) -> bytes:

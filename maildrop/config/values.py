@@ -72,6 +72,13 @@ def _command(value: object) -> object:
     return value
 
 
+def _plain(value: object) -> object:
+    """Read text on one line: control characters separate the fields of what is said with a user's name."""
+    if isinstance(value, str) and not value.isprintable():
+        raise invalid("has a control character")
+    return value
+
+
 def _texts(value: object) -> object:
     """Read one text or a list of texts."""
     return [value] if isinstance(value, str) else value
@@ -92,6 +99,7 @@ _LIST: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema({"anyOf": [{"type": "string"}, _LIST]})]
 Selector = Annotated[str, BeforeValidator(_selector)]
 Command = Annotated[str | list[str], BeforeValidator(_command)]
+PlainText = Annotated[str, BeforeValidator(_plain)]
 Loose = Field(strict=False)  # enumerations are written as text
 
 ReportProblem = Callable[..., None]  # (key, what is wrong, what to do)

@@ -74,6 +74,11 @@ class Service:
             relays=[f"{one.name}={one.host}:{one.port}" for one in self._config.relays.values()],
             config=self._config.path,
         )
+        self._tell_notices()
+
+    def _tell_notices(self) -> None:
+        for relay, what in self._config.notices:
+            log.relay_notice(relay=relay, what=what)
 
     def _stop(self, number: int) -> None:
         if self._told_to_stop:
@@ -97,6 +102,7 @@ class Service:
                 self._coordinator.take_config(config)
                 log.set_up(form=config.log_format, level=config.log_level)
                 log.config_reloaded(config=path)
+                self._tell_notices()
             else:
                 log.config_refused(config=path, problems=["[spool] path can't change without a restart"])
         self._systemd.ready()

@@ -16,7 +16,7 @@ from enum import StrEnum
 from maildrop.delivery.retry import CONFIGURATION_HOLD_SECONDS, hold_seconds
 from maildrop.mail.envelope import InDoubt
 from maildrop.smtp import (
-    Credentials,
+    CredentialsSource,
     Endpoint,
     Security,
     Session,
@@ -39,7 +39,7 @@ class RelaySettings:
     security: Security
     hostname: str
     ca_file: str | None = None
-    credentials: Credentials | None = None
+    credentials: CredentialsSource | None = None
     plaintext_auth: bool = False
     connections: int = 8
     messages_per_connection: int = 100
@@ -103,7 +103,7 @@ class Relay:
             port=settings.port,
             security=settings.security,
             hostname=settings.hostname,
-            credentials=settings.credentials,
+            source=settings.credentials,
             plaintext_auth=settings.plaintext_auth,
             tls=tls_context(settings),
             timeouts=settings.timeouts,

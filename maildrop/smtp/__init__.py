@@ -21,6 +21,7 @@ conversation  what the parts of the machine share: who speaks, which reply is aw
 opening       greeting, EHLO, STARTTLS, AUTH                                                         pure
 protocol      the client as a table-driven machine: octets in; octets, events and a phase out        pure
 tls           TLS as a filter between octets                                                         pure
+certificate   until when it is valid, the fingerprint of its key                                     pure
 endpoint      whom to talk to, how long to wait                                                      pure
 failures      how a session fails                                                                    pure
 wire          socket, name lookup, TLS in between, what was said before a line broke                 asyncio
@@ -34,27 +35,33 @@ A refusal is data (`TransactionResult`). Only a conversation that can't begin (`
 (`SessionLost`) raises; the exception knows its stage and whether the message is in doubt.
 """
 
-from maildrop.smtp.auth import KNOWN_MECHANISMS
+from maildrop.smtp.auth import KNOWN_MECHANISMS, fitting
 from maildrop.smtp.connecting import connect
 from maildrop.smtp.credentials import Credentials, CredentialsSource, CredentialsUnavailable, Secret
 from maildrop.smtp.endpoint import Endpoint, Timeouts
 from maildrop.smtp.extensions import Extensions
 from maildrop.smtp.failures import SessionFailed, SessionLost
+from maildrop.smtp.oauth import TokenCredentials
 from maildrop.smtp.reply import Reply, Stage
 from maildrop.smtp.session import Session
+from maildrop.smtp.sources import RereadCredentials
 from maildrop.smtp.steps import Security
+from maildrop.smtp.token import ClientAuthentication, Flow
 from maildrop.smtp.transaction import Notify, Transaction, TransactionResult
 from maildrop.smtp.transcript import Transcript
 
 __all__ = [
     "KNOWN_MECHANISMS",
+    "ClientAuthentication",
     "Credentials",
     "CredentialsSource",
     "CredentialsUnavailable",
     "Endpoint",
     "Extensions",
+    "Flow",
     "Notify",
     "Reply",
+    "RereadCredentials",
     "Secret",
     "Security",
     "Session",
@@ -62,8 +69,10 @@ __all__ = [
     "SessionLost",
     "Stage",
     "Timeouts",
+    "TokenCredentials",
     "Transaction",
     "TransactionResult",
     "Transcript",
     "connect",
+    "fitting",
 ]

@@ -151,19 +151,19 @@ def replace(folder: int, source: str, target: str) -> None:
         os.rename(source, target, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def write_new(folder: int, name: str, octets: bytes, *, sync: bool) -> None:
+def write_new(folder: int, name: str, octets: bytes, *, sync: bool, mode: int = _RECORD_MODE) -> None:
     """Write a file that must not exist yet, else FileExistsError; with ``sync`` name and content are durable.
 
     Killed in between it leaves a torn file, for which the reader must be made. Fails without leaving a file.
     """
-    os.close(open_new(folder, name, octets, sync=sync))
+    os.close(open_new(folder, name, octets, sync=sync, mode=mode))
 
 
-def open_new(folder: int, name: str, octets: bytes, *, sync: bool) -> int:
+def open_new(folder: int, name: str, octets: bytes, *, sync: bool, mode: int = _RECORD_MODE) -> int:
     """Write a new file as ``write_new`` does, and return its descriptor, at the end of the file, for ``append``."""
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
-        os.fchmod(descriptor, _RECORD_MODE)  # umask and default ACL would hide it from the producer
+        os.fchmod(descriptor, mode)  # umask and default ACL would hide it from the producer
         _write_all(descriptor, octets)
         if sync:
             os.fsync(descriptor)
@@ -186,7 +186,7 @@ def _write_all(descriptor: int, octets: bytes) -> None:
         written += os.write(descriptor, octets[written:])
 
 
-def write_atomically(folder: int, name: str, octets: bytes, *, sync: bool) -> None:
+def write_atomically(folder: int, name: str, octets: bytes, *, sync: bool, mode: int = _RECORD_MODE) -> None:
     """Write a file so that its readers see the old content or the new one, never a mix, also if we are killed.
 
     With ``sync`` the content is on disk before the rename, which itself is durable after a sync of the folder. Without
@@ -195,10 +195,10 @@ def write_atomically(folder: int, name: str, octets: bytes, *, sync: bool) -> No
     """
     temporary = temporary_name(name)
     try:
-        write_new(folder, temporary, octets, sync=sync)
+        write_new(folder, temporary, octets, sync=sync, mode=mode)
     except FileExistsError:  # left over when we were killed, or planted
         _clear_away(folder, temporary)
-        write_new(folder, temporary, octets, sync=sync)
+        write_new(folder, temporary, octets, sync=sync, mode=mode)
     try:
         replace(folder, temporary, name)
     except OSError:

@@ -15,7 +15,6 @@ path = "/var/spool/maildropd"
 [relays.main]
 host = "smtp.example.com"
 rate = "30/min"
-auth = {user = "a", password_env = "P", oauth = {flow = "refresh_token"}}
 [settle]
 keep_message = true
 [retention]
@@ -31,5 +30,5 @@ def test_a_key_of_a_later_version_is_named_by_its_own_path(tmp_path: Path) -> No
         config.read(str(path))
     assert [str(problem).removeprefix(f"{path}: ") for problem in caught.value.problems] == [
         f"{key}: is not available in this version; remove it"
-        for key in ("relays.main.rate", "relays.main.auth.oauth", "settle.keep_message", "retention")
+        for key in ("relays.main.rate", "settle.keep_message", "retention")
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from maildrop.errors import ConfigurationError
 from maildrop.log import LogFormat, LogLevel
 from maildrop.mail.envelope import Defaults, InDoubt, Limits, Partial
 from maildrop.mail.pickup import Dialect
-from maildrop.smtp import Security, Timeouts
+from maildrop.smtp import Secret, Security, Timeouts
 from maildrop.spool.intake import IntakeSettings, Mode
 from maildrop.spool.layout import Settling
 
@@ -166,8 +167,9 @@ level = "debug"
         transaction=12,
     )  # fmt: skip
     assert relay.credentials is not None
-    assert (relay.credentials.user, relay.credentials.password.reveal()) == ("me", "hunter2")
-    assert relay.credentials.mechanisms == ("PLAIN",)
+    credentials = asyncio.run(relay.credentials.credentials())
+    assert (credentials.user, credentials.password) == ("me", Secret("hunter2"))
+    assert credentials.mechanisms == ("PLAIN",)
     assert relay.plaintext_auth
     assert found.relays["other"].host == "[::1]"
     assert found.retry == RetrySettings(schedule_seconds=(5.0, 10.0), give_up_seconds=86400.0, jitter=0.0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from maildrop import config
 from maildrop.errors import ConfigurationError
-from maildrop.smtp.auth import choose
+from maildrop.smtp import fitting
 
 _TEXT = """\
 [spool]
@@ -27,20 +28,30 @@ def test_only_the_named_mechanisms_are_used(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("MAILDROP_TEST_PASSWORD", "secret")
     path = tmp_path / "maildropd.toml"
     path.write_text(_TEXT.format(mechanism="login"))
-    credentials = config.load(str(path)).relays["main"].credentials
-    assert credentials is not None
-    chosen = choose(("PLAIN", "LOGIN"), credentials)
-    assert chosen is not None
-    assert chosen.name == "LOGIN"
-    assert choose(("PLAIN",), credentials) is None
+    source = config.load(str(path)).relays["main"].credentials
+    assert source is not None
+    credentials = asyncio.run(source.credentials())
+    assert list(fitting(credentials)) == ["LOGIN"]
+    assert (credentials.host, credentials.port) == ("smtp.example.com", 587)
+
+
+def test_a_certificate_needs_no_password(tmp_path: Path) -> None:
+    """EXTERNAL alone, without user and password: the client certificate says who we are."""
+    path = tmp_path / "maildropd.toml"
+    text = _TEXT.format(mechanism="EXTERNAL").replace('password_env = "MAILDROP_TEST_PASSWORD"\n', "")
+    path.write_text(text.replace('user = "anna"\n', ""))
+    source = config.load(str(path)).relays["main"].credentials
+    assert source is not None
+    assert list(fitting(asyncio.run(source.credentials()))) == ["EXTERNAL"]
+    assert not source.changed()
 
 
 def test_a_mechanism_that_is_not_known_stops_the_start(tmp_path: Path) -> None:
     """It would never be used: said at once, not at the first mail."""
     path = tmp_path / "maildropd.toml"
-    path.write_text(_TEXT.format(mechanism="CRAM-MD5"))
+    path.write_text(_TEXT.format(mechanism="CRAM-MD4"))
     with pytest.raises(
-        ConfigurationError, match=r"'CRAM-MD5' is not a mechanism of this version; this version has PLAIN"
+        ConfigurationError, match=r"'CRAM-MD4' is not a mechanism of this version; did you mean 'CRAM-MD5'"
     ):
         config.load(str(path), secrets=False)
 

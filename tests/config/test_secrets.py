@@ -1,7 +1,8 @@
-"""Where passwords come from, and that they never show themselves."""
+"""Where passwords come from, that they are read again when they were refused, and never show themselves."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
 import pickle
@@ -13,9 +14,10 @@ import pytest
 
 from maildrop import config
 from maildrop.config import secrets
-from maildrop.config.relay_table import AuthTable
+from maildrop.config.auth_table import AuthTable
 from maildrop.config.secrets import SecretError, password_of
 from maildrop.errors import ConfigurationError
+from maildrop.smtp import Credentials, CredentialsSource, CredentialsUnavailable
 
 PASSWORD = "hunter2-and-more"
 
@@ -135,8 +137,10 @@ def test_a_secret_never_shows_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
             '[relays.main.auth]\nuser = "me"\npassword_env = "RELAY_PASSWORD"\n')  # fmt: skip
     path.write_text(good, "utf-8")
     loaded = config.load(str(path))
-    credentials = loaded.relays["main"].credentials
-    assert credentials is not None
+    source = loaded.relays["main"].credentials
+    assert source is not None
+    credentials = asyncio.run(source.credentials())
+    assert credentials.password is not None
     assert credentials.password.reveal() == PASSWORD
     for shown in (repr(loaded), str(loaded), f"{credentials}", config.describe(config.read(str(path)))):
         assert PASSWORD not in shown
@@ -157,3 +161,101 @@ def test_an_error_never_shows_a_secret(tmp_path: Path) -> None:
     told = "".join(traceback.format_exception(error.value))
     assert "password: unknown key" in told
     assert PASSWORD not in told
+
+
+def source_of(path: Path, secret: str) -> CredentialsSource:
+    """Load a configuration whose password lies in a file."""
+    path.joinpath("maildropd.toml").write_text(
+        f'[spool]\npath = "/s"\n[relays.main]\nhost = "h"\n[relays.main.auth]\nuser = "me"\npassword_{secret}\n'
+    )
+    source = config.load(str(path / "maildropd.toml")).relays["main"].credentials
+    assert source is not None
+    return source
+
+
+def password_from(source: CredentialsSource) -> str:
+    """Return the password that the next session would use."""
+    password = asyncio.run(source.credentials()).password
+    assert password is not None
+    return password.reveal()
+
+
+def test_a_password_is_read_again_when_it_was_refused(tmp_path: Path) -> None:
+    """A password that works is not looked for again; a refused one is, and a new file is noticed at once."""
+    path = tmp_path / "p"
+    source = source_of(tmp_path, f'file = "{file(path)}"')
+    file(path, b"new one")
+    assert password_from(source) == PASSWORD
+    assert not source.changed()
+    assert source.refused(asyncio.run(source.credentials()))  # another one lies there already
+    assert source.changed()
+    assert password_from(source) == "new one"
+    assert not source.changed()
+    assert not source.refused(asyncio.run(source.credentials()))
+    assert not source.changed()
+    path.write_bytes(b"third")
+    assert source.changed()
+    assert password_from(source) == "third"
+
+
+def test_a_password_that_others_replaced(tmp_path: Path) -> None:
+    """A session that was late with the old password is told that there is a newer one."""
+    source = source_of(tmp_path, f'file = "{file(tmp_path / "p")}"')
+    old = asyncio.run(source.credentials())
+    file(tmp_path / "p", b"new")
+    source.refused(old)
+    password_from(source)
+    assert source.refused(old)
+    assert not source.changed()
+
+
+def test_a_refused_password_that_has_gone(tmp_path: Path) -> None:
+    """A file that can't be read when it is needed is a fault of the configuration, until it is there again."""
+    path = tmp_path / "p"
+    source = source_of(tmp_path, f'file = "{file(path)}"')
+    source.refused(asyncio.run(source.credentials()))
+    path.unlink()
+    with pytest.raises(CredentialsUnavailable, match=r"password_file: .*No such file.*; make the file") as error:
+        asyncio.run(source.credentials())
+    assert error.value.configuration
+    assert not source.changed()
+    file(path, b"here again")
+    assert source.changed()
+    assert password_from(source) == "here again"
+
+
+def test_a_command_is_run_again_once_for_all(tmp_path: Path) -> None:
+    """After a refusal the program is asked again, once for all sessions that wait; nothing tells of a change before."""
+    count = tmp_path / "count"
+    source = source_of(tmp_path, f"""command = ["sh", "-c", "echo x >> {count}; cat {count} | wc -l"]""")
+    assert password_from(source) == password_from(source) == "1"
+    assert not source.refused(asyncio.run(source.credentials()))
+    assert not source.changed()
+
+    async def many() -> list[Credentials]:
+        return await asyncio.gather(*(source.credentials() for _ in range(10)))
+
+    assert {str(one.password and one.password.reveal()) for one in asyncio.run(many())} == {"2"}
+
+
+def test_a_credential_has_a_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential is a file in systemd's folder: its replacement is seen, too."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    file(tmp_path / "relay-main")
+    source = source_of(tmp_path, 'credential = "relay-main"')
+    source.refused(asyncio.run(source.credentials()))
+    assert not source.changed()
+    file(tmp_path / "relay-main", b"new")
+    assert source.changed()
+
+
+def test_a_reload_sees_what_changed(tmp_path: Path) -> None:
+    """Sources are equal if place and password are: then the sessions of the relay may stay."""
+    secret = f'file = "{file(tmp_path / "p")}"'
+    before = source_of(tmp_path, secret)
+    assert source_of(tmp_path, secret) == before
+    assert hash(source_of(tmp_path, secret)) == hash(before)
+    file(tmp_path / "p", b"another")
+    assert source_of(tmp_path, secret) != before
+    others: object = "another type"
+    assert before != others

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from maildrop.config.auth_table import AuthTable, OAuthTable
 from maildrop.config.document import DefaultsTable, DkimTable, Document, RouteTable
-from maildrop.config.relay_table import AuthTable, RelayTable, TimeoutsTable
+from maildrop.config.relay_table import RelayTable, TimeoutsTable
 from maildrop.schema import validate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "maildropd.toml"
@@ -59,6 +60,7 @@ def test_every_key_is_in_it() -> None:
     assert set(main) == keys(RelayTable)
     assert set(main["timeouts"]) == keys(TimeoutsTable)
     assert set(main["auth"]) == keys(AuthTable)
+    assert set(main["auth"]["oauth"]) == keys(OAuthTable)
     assert set(raw["routes"][0]) == keys(RouteTable)
 
 
