@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from maildrop.smtp.auth import Exchange
 from maildrop.smtp.credentials import Credentials
+from maildrop.smtp.data import slices
 from maildrop.smtp.extensions import Extensions
 from maildrop.smtp.redactor import Redactor
 from maildrop.smtp.reply import Reply, ReplyError, ReplyReader, Stage
@@ -19,6 +20,7 @@ from maildrop.smtp.steps import Event, Fault, Phase, Security, Step
 from maildrop.smtp.transaction import Progress, argument
 from maildrop.smtp.transcript import Transcript
 
+_PIECE_OCTETS = 8 * 1024  # taken apart at once: a flood of short lines costs fifty times its octets meanwhile
 _INJECTED = "plaintext behind the reply to STARTTLS: somebody is injecting it"
 
 Action = Callable[[Any, Step, Reply], None]
@@ -88,18 +90,9 @@ class Conversation:
     def receive(self, octets: bytes) -> list[Event]:
         """Take what the server sent and return what must be done at once; never raises."""
         self._events = []
-        if self.phase is Phase.OVER:
-            return self._events
-        try:
-            replies = self._reader.feed(octets)
-        except ReplyError as error:
-            self._break(str(error))
-            return self._events
-        for reply in replies:
+        for piece in slices(octets, _PIECE_OCTETS):
             if not self.over:
-                self._take(reply)
-        if self._reader.pending and not self.over:
-            self._judge_rest()
+                self._hear(piece)
         return self._events
 
     def lose(self, what: str) -> None:
@@ -108,6 +101,18 @@ class Conversation:
             self._break(what)
 
     # Inside
+
+    def _hear(self, octets: bytes) -> None:
+        try:
+            replies = self._reader.feed(octets)
+        except ReplyError as error:
+            self._break(str(error))
+            return
+        for reply in replies:
+            if not self.over:
+                self._take(reply)
+        if self._reader.pending and not self.over:
+            self._judge_rest()
 
     def _take(self, reply: Reply) -> None:
         self.replies += 1

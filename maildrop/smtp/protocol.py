@@ -214,7 +214,7 @@ class Client(Opening):
             self._events.append(Event.ACCEPTED)
 
     def _answered_closing(self, step: Step, reply: Reply) -> None:
-        self._answered(step, reply)
+        self.progress.take_end(reply)  # and no more: the next one's transcript is not to tell why this session ends
         self.closing(step, reply)
 
     TABLE: ClassVar[Mapping[Step, Row]] = {

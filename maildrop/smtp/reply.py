@@ -148,7 +148,8 @@ class ReplyReader:
                     self._next_reply()
             self._keep(rest)
         except ReplyError as error:
-            self._error = error
+            self._error = ReplyError(str(error))  # a new one: the traceback of that one would keep the octets in memory
+            self._next_reply()
             if not replies:
                 raise
         return replies
