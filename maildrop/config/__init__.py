@@ -21,7 +21,7 @@ from maildrop.config.signing import signer_of
 from maildrop.config.tokens import rotation_notice
 from maildrop.config.values import ReportProblem
 from maildrop.delivery.mailing import MailingSettings
-from maildrop.delivery.relay import RelaySettings
+from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.delivery.retry import RetrySettings
 from maildrop.delivery.route import Route
 from maildrop.delivery.senders import Accounts

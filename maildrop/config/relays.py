@@ -11,7 +11,7 @@ import ssl
 from maildrop.config.credentials import credentials_of
 from maildrop.config.relay_table import RelayTable
 from maildrop.config.values import ReportProblem
-from maildrop.delivery.relay import RelaySettings, tls_context
+from maildrop.delivery.relay_settings import RelaySettings, tls_context
 from maildrop.smtp import Security, Timeouts
 
 _PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.OPPORTUNISTIC: 25, Security.NONE: 25}

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from maildrop import log
-from maildrop.delivery.relay import Relay, RelaySettings
+from maildrop.delivery.relay import Relay
+from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.smtp import Session, SessionFailed
 
 _PARTING_SECONDS = 1.0  # for QUIT at the very end; every mail is settled by then

@@ -71,7 +71,7 @@ class Service:
             version=__version__,
             pid=os.getpid(),
             spool=self._spool.path,
-            relays=[f"{one.name}={one.host}:{one.port}" for one in self._config.relays.values()],
+            relays=[f"{one.name}={one.place}" for one in self._config.relays.values()],
             config=self._config.path,
         )
         self._tell_notices()

@@ -68,7 +68,7 @@ class Limiter:
         return not self._is_spread(now) or (not self._promised and now >= self._paced())
 
     def next_free(self, now: float) -> float | None:
-        """Return when a turn comes free by itself; None if one is now, or if it is up to those who were promised one."""
+        """Return when a turn comes free by itself; None if one is now, or if that is up to those with a promise."""
         if self.allows(now):
             return None
         too_many = len(self._begun) + len(self._promised) - self.rate.count

@@ -7,60 +7,16 @@ The coordinator alone calls ``hold`` and ``heal``; couriers borrow sessions. Whi
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from maildrop.delivery.relay_settings import RelaySettings, endpoint_of
 from maildrop.delivery.retry import CONFIGURATION_HOLD_SECONDS, hold_seconds
-from maildrop.mail.envelope import InDoubt
-from maildrop.smtp import (
-    CredentialsSource,
-    Endpoint,
-    Security,
-    Session,
-    SessionFailed,
-    Timeouts,
-    Transcript,
-    connect,
-)
+from maildrop.smtp import Session, SessionFailed, Transcript, connect
 
 _COURIERS = 2  # for each session: the next job stands ready when a message has been handed over
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelaySettings:
-    """``[relays.NAME]``: where it is, how to speak to it, and its limits (seconds, octets)."""
-
-    name: str
-    host: str
-    port: int
-    security: Security
-    hostname: str
-    ca_file: str | None = None
-    credentials: CredentialsSource | None = None
-    plaintext_auth: bool = False
-    connections: int = 8
-    messages_per_connection: int = 100
-    idle_seconds: float = 30.0
-    session_seconds: float = 900.0
-    recipients_per_message: int = 100
-    max_message_octets: int | None = None
-    in_doubt: InDoubt = InDoubt.RESEND
-    timeouts: Timeouts = field(default_factory=Timeouts)
-
-
-def tls_context(settings: RelaySettings) -> ssl.SSLContext | None:
-    """Make the TLS context: TLS >= 1.2, certificate and name verified unless it is ``opportunistic``."""
-    if settings.security is Security.NONE:
-        return None
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.security is Security.OPPORTUNISTIC:  # better than plain text, no protection against a forged server
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class Health(StrEnum):
@@ -97,17 +53,7 @@ class Relay:
         self._idle: list[Session] = []
         self._waiting: deque[asyncio.Future[Session | None]] = deque()  # couriers that want a session
         self._parting: list[Session] = []
-        self._endpoint = Endpoint(
-            relay=settings.name,
-            host=settings.host,
-            port=settings.port,
-            security=settings.security,
-            hostname=settings.hostname,
-            source=settings.credentials,
-            plaintext_auth=settings.plaintext_auth,
-            tls=tls_context(settings),
-            timeouts=settings.timeouts,
-        )
+        self._endpoint = endpoint_of(settings)
 
     @property
     def health(self) -> Health:

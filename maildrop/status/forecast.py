@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from maildrop.delivery.mailing import Mailing, MailingSettings
-from maildrop.delivery.relay import RelaySettings
+from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.delivery.route import Leg, Route
 from maildrop.errors import printable
 from maildrop.mail.envelope import Partial, named_files

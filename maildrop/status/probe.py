@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
-from maildrop.delivery.relay import Relay, RelaySettings
+from maildrop.delivery.relay import Relay
+from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.errors import printable
 from maildrop.smtp import CredentialsUnavailable, Endpoint, SessionFailed, Stage, Timeouts, connect
 from maildrop.status.findings import CONFIGURATION, UNAVAILABLE, Finding, failed

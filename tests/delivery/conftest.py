@@ -18,7 +18,8 @@ from maildrop.delivery.commit import Commit
 from maildrop.delivery.courier import Courier
 from maildrop.delivery.load import Loaded, load
 from maildrop.delivery.mailing import MailingSettings
-from maildrop.delivery.relay import Relay, RelaySettings
+from maildrop.delivery.relay import Relay
+from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.delivery.retry import RetrySettings
 from maildrop.delivery.settle import Carried, Settler
 from maildrop.smtp import (

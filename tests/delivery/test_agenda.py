@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildrop.delivery.agenda import Agenda, Turn, Work, choose
-from maildrop.delivery.relay import Relay, RelaySettings
+from maildrop.delivery.relay import Relay
+from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.delivery.route import Leg
 from maildrop.smtp import Security, SessionFailed, Stage
 from maildrop.smtp.steps import Fault

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from maildrop.delivery import relay as relay_module
-from maildrop.delivery.relay import Relay, RelaySettings, tls_context
+from maildrop.delivery.relay import Relay
+from maildrop.delivery.relay_settings import RelaySettings, tls_context
 from maildrop.smtp import Security, SessionFailed, Stage
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from maildrop.delivery.relay import Relay, RelaySettings
+from maildrop.delivery.relay import Relay
+from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.smtp import Security, SessionFailed, Stage
 from maildrop.smtp.steps import Fault
 from maildrop.spool.job import Job
