@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.e2e.real.mailbox import wait_arrivals
 from tests.e2e.real.servers import ABROAD, NOBODY, PEOPLE, RealServer
 from tests.e2e.real.trips import (
@@ -32,6 +34,8 @@ def test_one_mail(server: RealServer, post_office: PostOffice) -> None:
     spool.wait_settled([name])
     result = spool.answered(name)
     assert result["recipients"][0]["code"] == 250
+    if server.log and "protocol" not in server.relay:
+        assert server.logged(re.escape(result["recipients"][0]["queue_id"]))  # it is the server's own name for the mail
     assert ("tls" in result["attempts"][0]) == (server.relay["tls"] != "none")
     assert_arrived(server, name, rendered(spool, name), PEOPLE[:1])
 
