@@ -10,6 +10,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 _SOCKET_SECONDS = 5.0  # a script that the client does not follow ends here, with an error and not with a hang
 _SEGMENT = 64 * 1024
@@ -41,22 +42,27 @@ class ScriptedServer:
     """
 
     def __init__(
-        self, script: str, certificates: Mapping[str, ssl.SSLContext], expected: Mapping[str, bytes] | None = None
+        self,
+        script: str,
+        certificates: Mapping[str, ssl.SSLContext],
+        expected: Mapping[str, bytes] | None = None,
+        *,
+        accepted: socket.socket | None = None,
     ) -> None:
+        """Listen, or hold the one conversation of a connection that was ``accepted`` elsewhere."""
         self._script = [line for line in script.splitlines() if line and not line.startswith("#")]
         self._certificates = certificates
         self._expected = expected or {}
         self.advance_clock: Callable[[float], object] = _no_clock
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        self._listener.settimeout(_SOCKET_SECONDS)
+        self._accepted = accepted
+        self._listener = listen() if accepted is None else None
         self._buffer = bytearray()
         self._over = threading.Event()
         self._connected = threading.Event()
         self._heard_more = threading.Condition()
         self._sock: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.port = int(self._listener.getsockname()[1])
+        self.port = 0 if self._listener is None else int(self._listener.getsockname()[1])
         self.errors: list[str] = []
         self.heard = bytearray()
         self._thread.start()
@@ -99,7 +105,8 @@ class ScriptedServer:
         finally:
             if self._sock is not None:
                 self._sock.close()
-            self._listener.close()
+            if self._listener is not None:
+                self._listener.close()
 
     def _send(self, octets: bytes) -> None:
         if octets:
@@ -159,7 +166,10 @@ class ScriptedServer:
             return
 
     def _accept(self) -> socket.socket:
-        sock = self._listener.accept()[0]
+        sock, self._accepted = self._accepted, None
+        if sock is None:
+            assert self._listener is not None, "one more connection"
+            sock = self._listener.accept()[0]
         sock.settimeout(_SOCKET_SECONDS)
         self._buffer.clear()
         self._connected.set()
@@ -202,9 +212,9 @@ class ScriptedServer:
             while True:
                 if octets:
                     self._connection.sendall(octets)
-                elif not self._connection.recv(_SEGMENT):
-                    return
-        except (BrokenPipeError, ConnectionResetError):
+                else:
+                    self._receive()
+        except (BrokenPipeError, ConnectionResetError, AssertionError):
             return
 
     def _drip(self, octets: bytes) -> None:
@@ -214,6 +224,50 @@ class ScriptedServer:
                 self._over.wait(0.01)
         except (BrokenPipeError, ConnectionResetError):
             return
+
+
+class ScriptedListener:
+    """Plays the same script to each client that comes, as often as it comes."""
+
+    def __init__(
+        self, script: str, certificates: Mapping[str, ssl.SSLContext], expected: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._play = partial(ScriptedServer, script, certificates, expected)
+        self._listener = listen()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.port = int(self._listener.getsockname()[1])
+        self.conversations: list[ScriptedServer] = []
+        self._thread.start()
+
+    @property
+    def heard(self) -> bytes:
+        """Everything that clients have said, decrypted where there was TLS."""
+        return b"".join(bytes(one.heard) for one in self.conversations)
+
+    def close(self) -> list[str]:
+        """End it and return what went otherwise than scripted."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # which wakes who waits in accept()
+        self._thread.join()
+        self._listener.close()
+        return [error for one in self.conversations for error in one.join()]
+
+    def _run(self) -> None:
+        while True:
+            try:
+                sock = self._listener.accept()[0]
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            self.conversations.append(self._play(accepted=sock))
+
+
+def listen() -> socket.socket:
+    """Return a listening socket of loopback that takes little at once."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    listener.settimeout(_SOCKET_SECONDS)
+    return listener
 
 
 def _no_clock(_seconds: float) -> None:

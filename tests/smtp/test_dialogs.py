@@ -21,7 +21,7 @@ explained in `scripted.py`.
 ``follow: begun``           the second message begins while the first is judged, if the session takes it
 ``follow: canceled``        the same, and then its task is cancelled
 ``octets: N``               length of the message
-``credentials``             ``yes``, or ``plaintext`` if the password may go out without TLS
+``credentials``             ``anna``, or ``plaintext`` if the password may go out without TLS
 ``all-or-nothing: yes``     every recipient or none
 ``notify, envelope-id``     asked for with DSN, and so is ``return``
 ==========================  ==========================================================================
@@ -32,8 +32,10 @@ A script may expect ``<message>`` and ``<message2>`` (dot-stuffed), ``<chunk>`` 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
+import warnings
 from base64 import b64encode
 from typing import Any
 
@@ -130,3 +132,19 @@ def test_every_way_to_misbehave_has_a_dialog() -> None:
     numbers = {int(name.split("-")[0]) for name in NAMES}
     assert sorted(set(range(1, SCRIPTS + 1)) - numbers) == []
     assert len(NAMES) == len(os.listdir(DIALOGS))
+
+
+@pytest.mark.parametrize(("name", "version"), [("tls-1.0", "TLSv1"), ("tls-1.1", "TLSv1.1")])
+def test_servers_with_old_tls_speak_it(certificates: Any, name: str, version: str) -> None:
+    """The servers that only know TLS 1.0 and 1.1 would get along with an old client: it is ours that refuses them."""
+    context = ssl.create_default_context(cadata=certificates.authority.decode())
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    server_in, client_in = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(client_in, server_in, server_hostname="localhost")
+    server = certificates.servers[name].wrap_bio(server_in, client_in, server_side=True)
+    for side in (client, server, client, server, client):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert client.version() == version
