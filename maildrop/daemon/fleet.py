@@ -59,9 +59,10 @@ class Fleet:
                 self.relays[name] = Relay(each)
 
     def tidy(self, now: float) -> None:
-        """Let the sessions go whose time is over."""
+        """Let the sessions go whose time is over, and the holds whose reason may be."""
         for relay in self.relays.values():
             self._part(relay.take_parting(now))
+            relay.look_at_secret(now)
 
     def tidy_one(self, relay: Relay, now: float) -> None:
         """Let the sessions of one relay go whose time is over; it may be one that the configuration has no more."""

@@ -97,6 +97,12 @@ class Relay:
         )
         return seconds
 
+    def look_at_secret(self, now: float) -> None:
+        """End the wait of a held relay whose refused secret has been replaced: the next job is its probe."""
+        hold, source = self.hold_state, self.settings.credentials
+        if hold is not None and hold.configuration and source is not None and source.changed():
+            hold.until = min(hold.until, now)
+
     def heal(self) -> Hold | None:
         """Note that a session worked; return the hold that this ends."""
         ended, self.hold_state = self.hold_state, None

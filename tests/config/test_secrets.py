@@ -16,8 +16,10 @@ from maildrop import config
 from maildrop.config import secrets
 from maildrop.config.auth_table import AuthTable
 from maildrop.config.secrets import SecretError, password_of
+from maildrop.delivery.relay import Relay
 from maildrop.errors import ConfigurationError
-from maildrop.smtp import Credentials, CredentialsSource, CredentialsUnavailable
+from maildrop.smtp import Credentials, CredentialsSource, CredentialsUnavailable, SessionFailed, Stage
+from maildrop.smtp.steps import Fault
 
 PASSWORD = "hunter2-and-more"
 
@@ -259,3 +261,21 @@ def test_a_reload_sees_what_changed(tmp_path: Path) -> None:
     assert source_of(tmp_path, secret) != before
     others: object = "another type"
     assert before != others
+
+
+def test_a_replaced_password_ends_the_hold(tmp_path: Path) -> None:
+    """A relay that refuses a password is probed as soon as the file is another one, and not before."""
+    source_of(tmp_path, f'file = "{file(tmp_path / "p")}"')
+    relay = Relay(config.load(str(tmp_path / "maildropd.toml")).relays["main"])
+    source = relay.settings.credentials
+    assert source is not None
+    relay.look_at_secret(10.0)  # nothing is wrong
+    source.refused(asyncio.run(source.credentials()))
+    fault = Fault(stage=Stage.AUTH, what="refused: 535 no", configuration=True)
+    assert relay.hold(SessionFailed("main", fault), now=10.0) == 600.0
+    relay.look_at_secret(20.0)
+    assert not relay.free(20.0)
+    file(tmp_path / "p", b"another")
+    relay.look_at_secret(30.0)
+    assert relay.free(30.0)
+    assert password_from(source) == "another"
