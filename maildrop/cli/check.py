@@ -19,6 +19,7 @@ from maildrop.cli.report import Report, Waiting
 from maildrop.config.document import Document
 from maildrop.errors import ConfigurationError, Problem, UsageError, did_you_mean, printable
 from maildrop.status.findings import CONFIGURATION, NOT_PERMITTED, Finding, failed, warned
+from maildrop.status.forecast import state_of
 from maildrop.status.probe import Suspect, probe_all
 from maildrop.status.soundness import inspect, news_of
 
@@ -87,7 +88,7 @@ def _read(path: str) -> _Read:
     try:
         whole = config.load(path, secrets=False)
     except ConfigurationError:
-        findings = tuple(failed("problem", _without(path, one), one.hint, code=CONFIGURATION) for one in problems)
+        findings = tuple(_problem("problem", _without(path, one), one) for one in problems)
         return _Read(findings=findings, document=_document(path))
     secrets: dict[str, Finding] = {}
     others: list[Finding] = []
@@ -122,7 +123,11 @@ def _without(path: str, problem: Problem) -> str:
 
 def _secret(step: str, key: str, problem: Problem) -> Finding:
     """Tell why there is no secret: this user can't get at it, or nobody can."""
-    what = f"not tried: {key}: {problem.what}"
+    return _problem(step, f"not tried: {key}: {problem.what}", problem)
+
+
+def _problem(step: str, what: str, problem: Problem) -> Finding:
+    """Tell a problem of the configuration, which may be only that this user is not the daemon's."""
     if _NO_SERVICE in problem.what:
         return failed(step, what, _AS_SERVICE, code=NOT_PERMITTED)
     if _DENIED in problem.what:
@@ -147,8 +152,7 @@ def _held(name: str, news: Mapping[str, object]) -> Iterator[Finding]:
     relays = news.get("relays")
     for relay in relays if isinstance(relays, list) else ():
         if isinstance(relay, dict) and relay.get("name") == name and relay.get("state") not in (None, "healthy"):
-            what = f"the daemon has it as {relay['state']} until {relay.get('until')}: {relay.get('why')}"
-            yield warned("daemon", printable(what), "it is tried again by itself")
+            yield warned("daemon", f"the daemon has it as {state_of(relay)}", "it is tried again by itself")
 
 
 def _sender(name: str, whole: config.Config) -> Iterator[Finding]:

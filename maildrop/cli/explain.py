@@ -103,7 +103,7 @@ def _next(picture: Mapping[str, Any], settings: config.Config, result: Result | 
     if state == State.INCOMING:
         return _next_of_drop(settings, name) + ("" if picture["valid"] else "; then it goes to failed/, as invalid")
     held = [
-        f"{relay['name']} ({relay['state']} until {relay['until']}: {relay['why']})"
+        f"{relay['name']} ({forecast.state_of(relay)})"
         for way in picture.get("ways", ()) if all(relay["state"] == "held" for relay in way["relays"])
         for relay in way["relays"]
     ]  # fmt: skip
@@ -148,13 +148,10 @@ def _print_way(way: Mapping[str, Any]) -> None:
     for rule in way["rules"]:
         _line("", f"{rule['rule']}: {', '.join(rule['recipients'])}")
     for relay in way["relays"]:
-        state = relay["state"] or "state not known"
-        if relay["state"] not in (None, "healthy"):
-            state += f" until {relay['until']}: {relay['why']}"
-        count = relay["transactions"]
-        words = (
-            f"{state}; {count} transaction{'s'[: count > 1]} of at most {relay['recipients_per_message']} recipients"
-        )
+        count, most = relay["transactions"], relay["recipients_per_message"]
+        words = f"{forecast.state_of(relay)}; {count} transaction{'s'[: count > 1]} of at most {most} recipients"
+        if relay["rate"] is not None:
+            words += f"; at most {relay['rate']}"
         if relay["max_message_size"] is not None:
             words += f"; takes {relay['max_message_size']} octets" + (": TOO LARGE" if relay["too_large"] else "")
         _line(f"relay {relay['name']}", words)

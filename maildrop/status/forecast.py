@@ -51,6 +51,13 @@ def ways(
     ]
 
 
+def state_of(relay: Mapping[str, Any]) -> str:
+    """Say how a relay is, as far as the daemon has told."""
+    until = f" until {relay['until']}" if relay.get("until") else ""
+    why = f": {relay['why']}" if relay.get("why") else ""
+    return printable(f"{relay.get('state') or 'state not known'}{until}{why}")
+
+
 def _rules(delivery: Delivery, routes: Sequence[Route], leg: Leg, job: str) -> list[dict[str, Any]]:
     found: dict[str, list[str]] = {}
     for path in leg.forward_paths:
@@ -81,6 +88,7 @@ def _relay(settings: RelaySettings, leg: Leg, delivery: Delivery, size: int, now
         "until": now.get("until"),
         "transactions": math.ceil(len(leg.forward_paths) / max(most, 1)),
         "recipients_per_message": settings.recipients_per_message,
+        "rate": None if settings.rate is None else f"{settings.rate.count} in {span(settings.rate.seconds)}",
         "max_message_size": limit,
         "too_large": limit is not None and size > limit,
     }

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
-from maildrop.delivery.relay import Relay
-from maildrop.delivery.relay_settings import RelaySettings
+from maildrop.delivery.relay_settings import RelaySettings, endpoint_of
 from maildrop.errors import printable
 from maildrop.smtp import CredentialsUnavailable, Endpoint, SessionFailed, Stage, Timeouts, connect
 from maildrop.status.findings import CONFIGURATION, UNAVAILABLE, Finding, failed
@@ -64,17 +63,9 @@ def probe_all(
             yield suspect.settings.name, runner.run(wait(task))
 
 
-class _Seen(Relay):
-    """A relay whose endpoint is looked at instead of used."""
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return self._endpoint
-
-
 async def _probe(suspect: Suspect, witness: Witness, step_seconds: float) -> list[Finding]:
     clock = asyncio.get_running_loop().time
-    endpoint = _Seen(suspect.settings).endpoint
+    endpoint = endpoint_of(suspect.settings)
     endpoint = replace(endpoint, timeouts=_shortened(endpoint.timeouts, step_seconds))
     endpoint, secret = await _with_credentials(endpoint, suspect.secret, step_seconds)
     if endpoint.tls is not None:
@@ -123,13 +114,15 @@ def _watch(context: ssl.SSLContext, witness: Witness) -> None:
             super().do_handshake()
             cipher = self.cipher()
             words = f"{self.version()} {cipher[0] if cipher else 'no cipher'}"
-            witness.encrypted(words, dict(self.getpeercert() or {}))
+            witness.encrypted(words, dict(self.getpeercert() or {}), self.getpeercert(binary_form=True) or b"")
 
     context.sslobject_class = Watched
 
 
 async def _look_up(endpoint: Endpoint, seconds: float) -> list[str]:
     """Return the addresses; what goes wrong here goes wrong again, and is told, when the connection is made."""
+    if endpoint.socket is not None:
+        return []
     try:
         async with asyncio.timeout(seconds):
             found = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port)

@@ -5,13 +5,13 @@ Values in, findings out: a `Witness` watched the session, `maildrop.status.probe
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from maildrop.errors import printable
 from maildrop.smtp import Endpoint, Reply, Security, SessionFailed, Stage, Transcript
+from maildrop.smtp.certificate import expires
 from maildrop.smtp.extensions import read_extensions
 from maildrop.smtp.tokenfacts import TokenFacts, explain_token, missing_step
 from maildrop.status.findings import CONFIGURATION, UNAVAILABLE, Finding, failed, warned
@@ -49,6 +49,7 @@ class Witness(Transcript):
         self.milliseconds = 0.0  # from the beginning of the connection to the end of the greeting
         self.tls = ""
         self.certificate: dict[str, Any] = {}  # as ssl.SSLSocket.getpeercert has it; empty if it was not verified
+        self.certificate_octets = b""
         self.mechanism = ""
         self._clock: Callable[[], float] = float
         self._began = 0.0
@@ -57,12 +58,12 @@ class Witness(Transcript):
         """Note that a connection is made now, and forget an earlier one."""
         self.stage = Stage.CONNECT
         self.greeting = self.hello = None
-        self.tls, self.certificate = "", {}
+        self.tls, self.certificate, self.certificate_octets = "", {}, b""
         self._clock, self._began = clock, clock()
 
-    def encrypted(self, words: str, certificate: dict[str, Any]) -> None:
+    def encrypted(self, words: str, certificate: dict[str, Any], octets: bytes) -> None:
         """Note that a handshake is done, and what it came to."""
-        self.tls, self.certificate = words, certificate
+        self.tls, self.certificate, self.certificate_octets = words, certificate, octets
 
     def client(self, line: str) -> None:
         """Note a command of ours."""
@@ -115,8 +116,10 @@ def findings_of(
         finding = words[stage]()
         if finding is not None:
             yield finding
-        if stage is Stage.TLS and seen.certificate:
-            yield certificate_finding(seen.certificate, now)
+        if stage is Stage.TLS and seen.certificate_octets:
+            yield certificate_finding(seen.certificate, seen.certificate_octets, now)
+        if stage is Stage.EHLO and endpoint.credentials is not None and endpoint.credentials.token is not None:
+            yield token_finding(_facts(endpoint))
     if failure is not None:  # of a stage that has no line of its own
         yield _failed(failure, seen, endpoint)
 
@@ -140,14 +143,34 @@ def _facts(endpoint: Endpoint) -> TokenFacts | None:
     return None if token is None else explain_token(token.reveal())
 
 
-def _looked_up(seen: Witness, endpoint: Endpoint) -> Finding:
+def token_finding(facts: TokenFacts | None) -> Finding:
+    """Tell what a token says about itself, which is what an administrator has to compare."""
+    if facts is None:
+        return Finding(step="token", what="is there; it says nothing about itself")
+    claims = {
+        "for": facts.audience,
+        "roles": ", ".join(facts.roles),
+        "scopes": ", ".join(facts.scopes),
+        "of application": facts.application,
+        "object id": facts.object_id,
+        "user": facts.user,
+        "good until": "" if facts.expires is None else f"{facts.expires:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    words = "; ".join(f"{claim} {value}" for claim, value in claims.items() if value)
+    return Finding(step="token", what=printable(words) or "is there; it says nothing about itself")
+
+
+def _looked_up(seen: Witness, endpoint: Endpoint) -> Finding | None:
+    if endpoint.socket is not None:
+        return None
     shown = ", ".join(seen.addresses[:_SHOWN])
     more = f" and {len(seen.addresses) - _SHOWN} more" if len(seen.addresses) > _SHOWN else ""
     return Finding(step="lookup", what=f"{endpoint.host}: {shown}{more}")
 
 
 def _peer(seen: Witness, endpoint: Endpoint, failure: SessionFailed | None) -> str:
-    return printable((failure.peer if failure is not None else seen.peer) or f"{endpoint.host}:{endpoint.port}")
+    place = endpoint.socket if endpoint.socket is not None else f"{endpoint.host}:{endpoint.port}"
+    return printable((failure.peer if failure is not None else seen.peer) or place)
 
 
 def _greeted(seen: Witness) -> Finding | None:
@@ -165,19 +188,24 @@ def _encrypted(seen: Witness, endpoint: Endpoint) -> Finding | None:
     if endpoint.security is Security.OPPORTUNISTIC:
         hint = "'tls = \"starttls\"' verifies it, if the certificate is good"
         return warned("tls", f"{seen.tls}, the certificate is not verified", hint)
-    return Finding(step="tls", what=f"{seen.tls}, certificate and name verified")
+    pinned = ", the key is one of the pins" if endpoint.pins else ""
+    return Finding(step="tls", what=f"{seen.tls}, certificate and name verified{pinned}")
 
 
-def certificate_finding(certificate: dict[str, Any], now: datetime) -> Finding:
-    """Tell whose certificate it is, who issued it, and how long it is good."""
+def certificate_finding(certificate: dict[str, Any], octets: bytes, now: datetime) -> Finding:
+    """Tell whose certificate it is, who issued it, and how long it is good; of one not verified only the last."""
     names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
-    subject = _name_in(certificate.get("subject"), "commonName") or ", ".join(names[:2]) or "nobody"
+    subject = _name_in(certificate.get("subject"), "commonName") or ", ".join(names[:2])
     issuer = " ".join(
         filter(None, (_name_in(certificate.get("issuer"), kind) for kind in ("organizationName", "commonName")))
     )
-    end = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
+    whose = f"{subject or 'nobody'}, issued by {issuer or 'nobody'}" if certificate else "not verified"
+    try:
+        end = expires(octets)
+    except ValueError as error:
+        return warned("certificate", f"{printable(whose)}: {error}")
     days = (end - now).days
-    what = printable(f"{subject}, issued by {issuer or 'nobody'}, good for {days} days (to {end:%Y-%m-%d})")
+    what = printable(f"{whose}, good for {days} days (to {end:%Y-%m-%d})")
     if days < _DAYS_TO_WARN:
         return warned("certificate", what, "have the server's postmaster renew it before mail stops")
     return Finding(step="certificate", what=what)
@@ -200,7 +228,8 @@ def _extended(seen: Witness) -> Finding | None:
 
 def _authenticated(seen: Witness, endpoint: Endpoint) -> Finding:
     if endpoint.credentials is not None:
-        return Finding(step="auth", what=f"{seen.mechanism} as {printable(endpoint.credentials.user)}")
+        user = printable(endpoint.credentials.user) or "what the client certificate says"
+        return Finding(step="auth", what=f"{seen.mechanism} as {user}")
     offered = read_extensions(seen.hello).auth if seen.hello is not None else ()
     more = f" (the server offers {printable(', '.join(offered), limit=_WORDS)})" if offered else ""
     return Finding(step="auth", what=f"no login is configured{more}")

@@ -56,8 +56,13 @@ class Authority:
         }
         issued["elsewhere"] = authority.issue_cert("elsewhere.example")
         issued["self-signed"] = stranger.issue_cert("localhost")
+        self._issued = issued
         self.pem = authority.cert_pem.bytes()
         self.servers: dict[str, ssl.SSLContext] = {}
         for name, certificate in issued.items():
             self.servers[name] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             certificate.configure_cert(context)
+
+    def chain(self, name: str) -> bytes:
+        """Return a server's certificate as PEM."""
+        return self._issued[name].cert_chain_pems[0].bytes()
