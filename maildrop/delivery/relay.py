@@ -49,6 +49,7 @@ class Relay:
         self.hold_state: Hold | None = None
         self.busy = 0  # couriers that carry a job to this relay now
         self._in_use: Counter[Session] = Counter()  # by how many couriers: one more may follow another's message
+        self._offered: dict[Session, int] = {}  # for whoever comes, with the number of the message that is being judged
         self._connecting = 0
         self._idle: list[Session] = []
         self._waiting: deque[asyncio.Future[Session | None]] = deque()  # couriers that want a session
@@ -140,7 +141,8 @@ class Relay:
                 return offered, True
 
     def _takes_another(self, session: Session) -> bool:
-        return session.takes_another and session.messages < self.settings.messages_per_connection
+        """Tell whether the message that the session's server is judging is the one that the offer was made for."""
+        return session.takes_another and self._offered.get(session) == session.messages
 
     async def _connect(self) -> Session:
         self._connecting += 1
@@ -159,13 +161,16 @@ class Relay:
 
     def offer(self, session: Session) -> None:
         """Offer a session whose message the server is judging to a courier that waits for one."""
-        self._wake_next(session)
+        if session.messages < self.settings.messages_per_connection:
+            self._offered[session] = session.messages
+            self._wake_next(session)
 
     def give_back(self, session: Session, *, now: float) -> None:
         """Keep the session for the next job, or let it part if it is over, once every courier has given it back."""
         self._in_use[session] -= 1
         if self._in_use[session] <= 0:
             del self._in_use[session]
+            self._offered.pop(session, None)
             session.transcript = Transcript()
             (self._idle if self._reusable(session, now) else self._parting).append(session)
             self._wake_next()

@@ -174,3 +174,63 @@ def test_tls_is_verified_unless_opportunistic(security: Security, mode: ssl.Veri
 def test_without_tls_there_is_no_context() -> None:
     """``none`` means plain text."""
     assert tls_context(settings(security=Security.NONE)) is None
+
+
+def test_a_courier_follows_only_a_message_that_was_offered(session: Any, fresh: Any) -> None:
+    """While a job has transactions left its session is its own, though the machine would take another by now."""
+    relay = Relay(settings(connections=1))
+
+    async def main() -> None:
+        mine, _ = await relay.borrow(clock=lambda: 0.0)
+        assert mine is fresh
+        mine.messages, mine.takes_another = 1, True
+        late = asyncio.create_task(relay.borrow(clock=lambda: 0.0))
+        await asyncio.sleep(0)
+        assert relay.standing_by == 1
+        relay.offer(mine)
+        assert await late == (mine, True)
+        mine.messages, mine.takes_another = 2, True  # the follower's message, not offered
+        later = asyncio.create_task(relay.borrow(clock=lambda: 0.0))
+        await asyncio.sleep(0)
+        assert relay.standing_by == 1
+        relay.offer(mine)
+        assert relay.standing_by == 0
+        assert await later == (mine, True)
+        assert relay.sessions == 1
+
+    asyncio.run(main())
+
+
+def test_a_message_stays_offered_until_somebody_comes(session: Any, fresh: Any) -> None:
+    """A courier that comes while the server still judges the message follows it at once; a verdict ends the offer."""
+    relay = Relay(settings(connections=1))
+
+    async def main() -> None:
+        mine, _ = await relay.borrow(clock=lambda: 0.0)
+        mine.messages, mine.takes_another = 1, True
+        relay.offer(mine)
+        assert await relay.borrow(clock=lambda: 0.0) == (mine, True)
+        relay.give_back(mine, now=0.0)
+        assert relay.take_parting(0.0) == []
+        relay.give_back(mine, now=0.0)
+        mine.takes_another = False
+        assert await relay.borrow(clock=lambda: 0.0) == (mine, True)
+        assert relay.sessions == 1
+
+    asyncio.run(main())
+
+
+def test_couriers_that_wait_are_sent_home(session: Any, fresh: Any) -> None:
+    """At a stop, couriers without a session are cancelled; a failed connection fails for all who wait for one."""
+    relay = Relay(settings(connections=1))
+
+    async def main() -> None:
+        await relay.borrow(clock=lambda: 0.0)
+        waiting = asyncio.create_task(relay.borrow(clock=lambda: 0.0))
+        await asyncio.sleep(0)
+        relay.dismiss()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert relay.standing_by == 0
+
+    asyncio.run(main())
