@@ -21,9 +21,7 @@ class OAuthTable(Model):
     """``[relays.NAME.auth.oauth]``: how to get the token that stands for a password (extra oauth)."""
 
     flow: Annotated[Flow, Loose, Field(description="client_credentials, refresh_token or jwt_bearer")]
-    tenant: Annotated[PlainText | None, Field(description="of Microsoft 365, for token_url: id or domain")] = (
-        None
-    )
+    tenant: Annotated[PlainText | None, Field(description="of Microsoft 365, for token_url: id or domain")] = None
     token_url: Annotated[PlainText | None, Field(description="where tokens are issued; https")] = None
     client_id: Annotated[PlainText | None, Field(description="of the registered application")] = None
     client_secret_credential: Annotated[Path | None, _CREDENTIAL] = None
