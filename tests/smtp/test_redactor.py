@@ -97,7 +97,7 @@ def test_what_was_derived_is_masked() -> None:
 
 
 def test_a_private_challenge_is_veiled() -> None:
-    """While a mechanism speaks whose challenges help to guess the password, they are shown as *** and other replies not."""
+    """Challenges that help to guess the password are shown as ***, other replies as they are."""
     redactor = Redactor(ANNA)
     challenge, done = Reply(code=334, lines=("PDE4OTY+",)), Reply(code=235, lines=("ok",))
     assert redactor.veil(challenge) is challenge
