@@ -40,9 +40,10 @@ __all__ = ["DEFAULT_PATH", "Config", "describe", "find", "load", "load_signer", 
 DEFAULT_PATH = "/etc/maildropd/maildropd.toml"
 
 _MAX_OCTETS = 1024 * 1024
-_LATER = {  # keys of the specification that do not work yet: said so, rather than "unknown key"
+_LATER: dict[
+    tuple[str, ...], set[str]
+] = {  # keys of the specification that do not work yet: said so, rather than "unknown key"
     (): {"policy", "retention", "ledger", "report", "status"},
-    ("relays", "*"): {"preset", "socket", "protocol", "pin_sha256", "client_certificate", "client_key", "rate"},
     ("settle",): {"keep_message"},
 }
 
@@ -102,14 +103,18 @@ def load(path: str, *, secrets: bool = True) -> Config:
     if document is None:
         raise ConfigurationError(path, problems)
 
+    judged_keys = {found.where for found in problems}
+
     def problem(key: str, what: str, hint: str = "") -> None:
-        problems.append(Problem(where=f"{path}: {key}", what=what, hint=hint))
+        if (where := f"{path}: {key}") not in judged_keys:  # what is wrong by itself is not missed as well
+            problems.append(Problem(where=where, what=what, hint=hint))
 
     hostname = document.defaults.hostname or os.uname().nodename
     relays = {}
     for name, table in document.relays.items():
         judged = any(found.where.startswith(f"{path}: relays.{name}.auth") for found in problems)
-        relays[name] = relay_of(name, table, hostname, secrets=secrets and not judged, problem=problem)
+        keys = {where.removeprefix(f"{path}: relays.{name}.") for where in judged_keys}
+        relays[name] = relay_of(name, table, hostname, judged=keys, secrets=secrets and not judged, problem=problem)
     for number, route in enumerate(document.routes):
         for name in route.relays:
             if name not in relays:
@@ -195,9 +200,8 @@ def _take_later(table: Any, place: tuple[str, ...], path: str) -> Iterator[Probl
     """Remove the keys that belong to a later version, so that they are reported once and in words of their own."""
     if not isinstance(table, dict):
         return
-    named = (*place[:1], "*", *place[2:]) if place[:1] == ("relays",) and len(place) > 1 else place
     for key in list(table):
-        if key in _LATER.get(named, ()):
+        if key in _LATER.get(place, ()):
             del table[key]
             where = f"{path}: {'.'.join((*place, key))}"
             yield Problem(where=where, what="is not available in this version", hint="remove it")

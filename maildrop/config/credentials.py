@@ -21,21 +21,21 @@ _NONE_NEEDED = ("EXTERNAL",)
 
 
 def credentials_of(
-    name: str, table: RelayTable, auth: AuthTable, *, port: int, secrets: bool, problem: ReportProblem
+    name: str, table: RelayTable, auth: AuthTable, *, secrets: bool, problem: ReportProblem
 ) -> CredentialsSource | None:
     """Return where the credentials of relay ``name`` come from, or None where that is not wanted or not possible."""
     key = f"relays.{name}.auth"
-    if table.tls in (Security.NONE, Security.OPPORTUNISTIC) and not auth.plaintext:
-        problem(key, f"a password would travel unprotected with tls = '{table.tls}'",
+    if table.security in (Security.NONE, Security.OPPORTUNISTIC) and not auth.plaintext:
+        problem(key, f"a password would travel unprotected with tls = '{table.security}'",
                 "use tls = 'starttls', or plaintext = true for a loopback host")  # fmt: skip
-    if auth.plaintext and not _is_loopback(table.host):
+    if auth.plaintext and table.host is not None and not _is_loopback(table.host):
         problem(f"{key}.plaintext", f"{table.host} is not a loopback host", "remove it and use TLS")
     mechanisms = tuple(_mechanisms(key, auth, problem))
     if not secrets:
         return None
     if not auth.user and mechanisms != _NONE_NEEDED:
         problem(f"{key}.user", "is missing", "only the mechanism EXTERNAL needs none")
-    identity = Credentials(user=auth.user, mechanisms=mechanisms, host=table.host, port=port)
+    identity = Credentials(user=auth.user, mechanisms=mechanisms, host=table.host or "", port=table.number)
     if auth.oauth is not None:
         return tokens_of(name, auth, auth.oauth, identity, problem=problem)
     return _with_password(key, auth, identity, problem)

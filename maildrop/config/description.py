@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, get_args
 
 from maildrop.config.document import Document
+from maildrop.config.relay_table import RelayTable
 from maildrop.config.values import Fraction, Octets
 from maildrop.schema import Duration, Model, toml_string
 
@@ -36,16 +37,27 @@ def describe(document: Document) -> str:
 def _table(name: str, table: Model) -> list[str]:
     lines = ["", f"[{name}]"]
     below: list[str] = []
+    implied, filled = _of_relay(table) if isinstance(table, RelayTable) else ({}, frozenset())
     for key, field in type(table).model_fields.items():
         value, shown = getattr(table, key), field.alias or key
         remark = f"  # {field.description}" if field.description else ""
+        if key in filled:
+            remark = f"{remark or '  #'} (by the preset)"
         if isinstance(value, Model):
             below += _table(f"{name}.{shown}", value)
         elif value is None:
-            lines.append(f"# {shown} = …{remark}")
+            lines.append(f"# {shown} = {implied.get(key, '…')}{remark}")
         else:
             lines.append(f"{shown} = {_value(value, _number_of(field.annotation, field.metadata))}{remark}")
     return lines + below
+
+
+def _of_relay(table: RelayTable) -> tuple[dict[str, str], frozenset[str]]:
+    """Return what goes without saying, and the keys that the preset has filled."""
+    implied = {"tls": toml_string(table.security)}
+    if table.socket is None:
+        implied["port"] = str(table.number)
+    return implied, table.from_preset
 
 
 def _number_of(annotation: Any, metadata: list[Any]) -> Callable[[float], str]:

@@ -5,11 +5,13 @@ Each is judged where it is written, in words of its own. Knows no table.
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from maildrop.delivery.rate import parse_rate
 from maildrop.schema import BeforeValidator, Duration, Field, WithJsonSchema, invalid, number_or_text
 
 
@@ -79,6 +81,37 @@ def _plain(value: object) -> object:
     return value
 
 
+def _pin(value: object) -> object:
+    """Read the SHA-256 of a public key."""
+    if isinstance(value, str):
+        try:
+            pin_octets(value)
+        except ValueError:
+            raise invalid(
+                "is not the SHA-256 of a public key; expected 64 hex digits or 44 characters of base64"
+            ) from None
+    return value
+
+
+def pin_octets(text: str) -> bytes:
+    """Return what ``pin_sha256`` writes in hex or in base64, as openssl and curl print it; raises ValueError."""
+    bare = text.strip().removeprefix("sha256//").replace(":", "")
+    octets = bytes.fromhex(bare) if len(bare) == 64 else base64.b64decode(bare, validate=True)
+    if len(octets) != 32:
+        raise ValueError("not 32 octets")
+    return octets
+
+
+def _rate(value: object) -> object:
+    """Read ``"30/min"``."""
+    if isinstance(value, str):
+        try:
+            parse_rate(value)
+        except ValueError as error:
+            raise invalid(str(error)) from None
+    return value
+
+
 def _texts(value: object) -> object:
     """Read one text or a list of texts."""
     return [value] if isinstance(value, str) else value
@@ -97,6 +130,12 @@ Fraction = Annotated[
 ]
 _LIST: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema({"anyOf": [{"type": "string"}, _LIST]})]
+Pins = Annotated[
+    list[Annotated[str, BeforeValidator(_pin)]],
+    BeforeValidator(_texts),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _LIST]}),
+]
+RateText = Annotated[str, BeforeValidator(_rate)]
 Selector = Annotated[str, BeforeValidator(_selector)]
 Command = Annotated[str | list[str], BeforeValidator(_command)]
 PlainText = Annotated[str, BeforeValidator(_plain)]

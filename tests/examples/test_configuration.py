@@ -23,6 +23,7 @@ SHOWN = {
     "spool.path",
     "relays.main.host",
     "relays.main.port",
+    "relays.main.tls",
     "relays.main.auth.user",
     "relays.main.auth.password_credential",
 }
