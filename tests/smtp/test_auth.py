@@ -264,3 +264,16 @@ def test_an_endless_exchange_ends(name: str, challenge: str) -> None:
     except MechanismError:
         assert name in ("CRAM-MD5", "SCRAM-SHA-256")
     assert answers <= 3
+
+
+def test_a_password_that_scram_can_not_take() -> None:
+    """A password that SASLprep prohibits goes by the next mechanism; where there is none, that is told."""
+    smile = Credentials(user="anna", password=Secret("smile \U0001f600"))
+    assert words(exchange("SCRAM-SHA-256", "PLAIN", credentials=smile).command()) == (
+        "PLAIN",
+        "\0anna\0smile \U0001f600",
+    )
+    alone = exchange("SCRAM-SHA-256", credentials=smile)
+    assert alone.command() is None
+    assert "; SCRAM-SHA-256 can't be used: SASLprep refuses user or password" in alone.why_not
+    assert "smile" not in alone.why_not
