@@ -176,7 +176,7 @@ def test_without_tls_there_is_no_context() -> None:
     assert tls_context(settings(security=Security.NONE)) is None
 
 
-def test_a_courier_follows_only_a_message_that_was_offered(session: Any, fresh: Any) -> None:
+def test_a_courier_follows_only_a_message_that_was_offered(fresh: Any) -> None:
     """While a job has transactions left its session is its own, though the machine would take another by now."""
     relay = Relay(settings(connections=1))
 
@@ -201,7 +201,8 @@ def test_a_courier_follows_only_a_message_that_was_offered(session: Any, fresh: 
     asyncio.run(main())
 
 
-def test_a_message_stays_offered_until_somebody_comes(session: Any, fresh: Any) -> None:
+@pytest.mark.usefixtures("fresh")
+def test_a_message_stays_offered_until_somebody_comes() -> None:
     """A courier that comes while the server still judges the message follows it at once; a verdict ends the offer."""
     relay = Relay(settings(connections=1))
 
@@ -220,7 +221,8 @@ def test_a_message_stays_offered_until_somebody_comes(session: Any, fresh: Any) 
     asyncio.run(main())
 
 
-def test_couriers_that_wait_are_sent_home(session: Any, fresh: Any) -> None:
+@pytest.mark.usefixtures("fresh")
+def test_couriers_that_wait_are_sent_home() -> None:
     """At a stop, couriers without a session are cancelled; a failed connection fails for all who wait for one."""
     relay = Relay(settings(connections=1))
 
