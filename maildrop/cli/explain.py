@@ -103,7 +103,7 @@ def _next(picture: Mapping[str, Any], settings: config.Config, result: Result | 
     if state == State.INCOMING:
         return _next_of_drop(settings, name) + ("" if picture["valid"] else "; then it goes to failed/, as invalid")
     held = [
-        f"{relay['name']} ({forecast.state_of(relay)})"
+        relay["name"]
         for way in picture.get("ways", ()) if all(relay["state"] == "held" for relay in way["relays"])
         for relay in way["relays"]
     ]  # fmt: skip

@@ -163,14 +163,18 @@ def next_of_drop(spool: Spool, name: str, settings: IntakeSettings, limits: Limi
 
 
 def next_of_job(state: State, name: str, result: Result | None, held: Sequence[str], *, now: datetime) -> str:
-    """Say what comes next for a job that was claimed; ``held`` are relays of its route that can't be used now."""
+    """Say what comes next for a job that was claimed; ``held`` are the relays that it waits for."""
     shown = printable(name.rpartition("/")[2])
     match state:
         case State.DEFERRED:
             due = None if result is None else result.next_attempt
             return "next attempt now" if due is None or due <= now else f"next attempt at {stamp(due)}"
         case State.ACTIVE:
-            return f"waits for relay {' or '.join(held)}" if held else "is being worked on, or waits for its turn"
+            return (
+                f"waits for relay {' or '.join(held)}, which is held"
+                if held
+                else "is being worked on, or waits for its turn"
+            )
         case State.HELD:
             return "was put aside: it stays until it is moved into incoming/"
         case State.SENT:
