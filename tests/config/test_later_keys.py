@@ -28,6 +28,5 @@ def test_a_key_of_a_later_version_is_named_by_its_own_path(tmp_path: Path) -> No
     with pytest.raises(ConfigurationError) as caught:
         config.read(str(path))
     assert [str(problem).removeprefix(f"{path}: ") for problem in caught.value.problems] == [
-        f"{key}: is not available in this version; remove it"
-        for key in ("settle.keep_message", "retention")
+        f"{key}: is not available in this version; remove it" for key in ("settle.keep_message", "retention")
     ]

@@ -207,7 +207,7 @@ def test_a_message_stays_offered_until_somebody_comes() -> None:
     relay = Relay(settings(connections=1))
 
     async def main() -> None:
-        mine, _ = await relay.borrow(clock=lambda: 0.0)
+        mine: Any = (await relay.borrow(clock=lambda: 0.0))[0]
         mine.messages, mine.takes_another = 1, True
         relay.offer(mine)
         assert await relay.borrow(clock=lambda: 0.0) == (mine, True)
