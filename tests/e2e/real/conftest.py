@@ -87,9 +87,9 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     started.close()
 
 
-@pytest.fixture(params=["postfix", "bare-postfix", "exim", "opensmtpd", "smtp-sink"])
+@pytest.fixture(params=["postfix", "bare-postfix", "exim", "opensmtpd", "smtp-sink", "dovecot-tcp", "dovecot-socket"])
 def server(request: pytest.FixtureRequest) -> RealServer:
-    """Return each server that speaks SMTP in turn."""
+    """Return each server in turn; Dovecot speaks LMTP, the others SMTP."""
     match request.param:
         case "postfix":
             found: RealServer = request.getfixturevalue("postfix").secure
@@ -97,6 +97,10 @@ def server(request: pytest.FixtureRequest) -> RealServer:
             found = request.getfixturevalue("postfix").bare
         case "smtp-sink":
             found = request.getfixturevalue("sink")
+        case "dovecot-tcp":
+            found = request.getfixturevalue("dovecot").tcp
+        case "dovecot-socket":
+            found = request.getfixturevalue("dovecot").socket
         case other:
             found = request.getfixturevalue(other)
     return found
@@ -106,9 +110,3 @@ def server(request: pytest.FixtureRequest) -> RealServer:
 def post_office(spool_factory: Callable[..., SpoolFolder], daemon: Callable[..., Daemon]) -> PostOffice:
     """Return who opens spools with a daemon that sends to a real server."""
     return PostOffice(spool_factory, daemon)
-
-
-@pytest.fixture(params=["tcp", "socket"])
-def lmtp_server(request: pytest.FixtureRequest, dovecot: Dovecot) -> RealServer:
-    """Return each way to speak LMTP with Dovecot in turn."""
-    return dovecot.tcp if request.param == "tcp" else dovecot.socket
