@@ -24,6 +24,7 @@ class ScriptedServer:
     ``raw: text``       send the octets, ``\xNN`` and ``\r\n`` as in Python, without a line end
     ``C: pattern``      read a line, compared as a glob
     ``C: <name>``       read what ``expected`` has under that name, octet for octet: ``message``, ``chunk`` …
+    ``dot``             read to the final dot, whatever comes
     ``read N``          read exactly N octets of whatever comes
     ``times N: text``   send the line N times
     ``long N: text``    send the text and N times ``x`` as one line
@@ -66,6 +67,11 @@ class ScriptedServer:
         self.errors: list[str] = []
         self.heard = bytearray()
         self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the script has come to its end."""
+        return not self._thread.is_alive()
 
     def wait_for_client(self) -> bool:
         """Wait until a client has connected; return whether one did in time."""
@@ -121,6 +127,7 @@ class ScriptedServer:
         verb, _, argument = line.partition(" ")
         verbs: dict[str, Callable[[], object]] = {
             "C": lambda: self._expect(rest),
+            "dot": lambda: self._read_to(b"\r\n.\r\n"),
             "read": lambda: self._read_exactly(int(argument)),
             "times": lambda: self._connection.sendall((rest.encode() + b"\r\n") * int(argument)),
             "long": lambda: self._connection.sendall(rest.encode() + b"x" * int(argument) + b"\r\n"),
