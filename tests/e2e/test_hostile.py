@@ -231,3 +231,38 @@ def test_floods(
     figure("memory growth under floods (KiB)", growth)
     assert growth <= MOST_MEMORY_KIB
     assert running.found("job.failed") == []
+
+
+@pytest.mark.parametrize(
+    "extra", ["550 5.7.1 spam", "450 4.7.1 later", "250 2.0.0 thanks again", "421 4.3.2 bye", "#!?"]
+)
+def test_a_reply_too_many(spool_factory: Make, daemon: Start, scripted_server: Any, extra: str) -> None:
+    """A server that answers each message twice does not judge the next one by it: all are sent, each once."""
+    names = [f"job-{number}" for number in range(6)]
+    server = scripted_server({". *": [f"250 2.0.0 Ok\r\n{extra}"] * len(names)}, reply_seconds=0.03)
+    spool = spool_factory(server.port, relay={"connections": 1})
+    for name in names:
+        spool.drop(name)
+    running = daemon(spool).wait_started()
+    spool.wait_settled(names)
+    assert server.jobs() == dict.fromkeys(names, 1)
+    for name in names:
+        result = spool.answered(name)
+        assert len(result["attempts"]) == 1
+        assert not result.get("possible_duplicate")
+    assert server.said("MAIL *") > len(names)  # some were asked for behind another message, and once more
+    assert running.found("job.failed") == running.found("job.deferred") == []
+
+
+def test_bdat_that_nobody_knows(spool_factory: Make, daemon: Start, scripted_server: Any) -> None:
+    """A server that offers CHUNKING and does not know BDAT costs a session, no attempt and no duplicate."""
+    names = [f"job-{number}" for number in range(6)]
+    server = scripted_server({"BDAT *": ["500 5.5.1 what?"] * 99}, extensions=("PIPELINING", "CHUNKING"))
+    spool = spool_factory(server.port, relay={"connections": 2})
+    for name in names:
+        spool.drop(name)
+    daemon(spool).wait_started()
+    spool.wait_settled(names)
+    assert server.jobs() == dict.fromkeys(names, 1)
+    assert [len(spool.answered(name)["attempts"]) for name in names] == [1] * len(names)
+    assert 1 <= server.said("BDAT *") <= 4
