@@ -18,6 +18,7 @@ from maildrop.spool import bulletin
 from maildrop.spool.layout import Spool
 from tests.cli.relays import BYE, NO_TLS, STARTTLS, Authority, inside
 from tests.e2e.servers import free_port
+from tests.e2e.spools import environment
 from tests.smtp.scripted import ScriptedServer
 
 PASSWORD = "correct horse: battery"
@@ -267,8 +268,9 @@ def test_as_a_user_who_may_see_little(relay: Any, site: Any, tmp_path: Path) -> 
         folder.chmod(folder.stat().st_mode | 0o055)
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, str(root), str(site.config)], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", _AS_NOBODY, str(root), str(site.config)],
+        env=environment(traced=False), capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 77, done.stderr
     out = done.stdout.partition("as nobody:")[2]
     assert "FAIL  auth         not tried: relays.main.auth.password_file: " in out
@@ -292,6 +294,15 @@ os.setuid(65534)
 print("as nobody:")
 main()
 """
+
+
+def test_a_signing_key_that_is_missing(maildropd: Any, relay: Any) -> None:
+    """It is a fault of the configuration; the relays are tried all the same."""
+    relay(inside() + OK, tables='[dkim]\nselector = "s"\ndomains = "example.com"\nkey_file = "/nowhere/key"')
+    done = maildropd("check")
+    assert done.code == 78
+    assert row(done, "dkim").startswith("FAIL  dkim         not tried: dkim.key_file: /nowhere/key: No such file")
+    assert row(done, "quit").startswith("ok")
 
 
 def test_every_problem_of_the_configuration(site: Any, maildropd: Any) -> None:
