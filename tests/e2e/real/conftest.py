@@ -18,7 +18,7 @@ from tests.e2e.real.opensmtpd import start_opensmtpd
 from tests.e2e.real.postfix import Postfix, start_postfix
 from tests.e2e.real.servers import RealServer
 from tests.e2e.real.system import BUILD, FETCH, System
-from tests.e2e.real.trips import PostOffice
+from tests.e2e.real.trips import Branches, PostOffice
 from tests.e2e.servers import SmtpSink
 from tests.e2e.spools import SpoolFolder
 
@@ -104,6 +104,14 @@ def server(request: pytest.FixtureRequest) -> RealServer:
         case other:
             found = request.getfixturevalue(other)
     return found
+
+
+@pytest.fixture(scope="session")
+def branches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Branches]:
+    """Return spools with daemons that the tests share, one for each server."""
+    opened = Branches(lambda: tmp_path_factory.mktemp("branch"))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

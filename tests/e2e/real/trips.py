@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.daemons import Daemon
@@ -11,6 +14,7 @@ from tests.e2e.real.mailbox import wait_arrivals
 from tests.e2e.real.servers import PEOPLE, RealServer
 from tests.e2e.spools import SpoolFolder, body_of, small_job
 
+CONNECTIONS = 3
 MEGABYTE = 1_000_000
 
 
@@ -29,11 +33,37 @@ class PostOffice:
         return spool, self._start(spool).wait_started()
 
 
+class Branches:
+    """One spool and daemon for each server, shared by the tests: starting them anew would take most of the time."""
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._new_folder = new_folder
+        self._open: dict[str, tuple[SpoolFolder, Daemon]] = {}
+
+    def at(self, server: RealServer) -> SpoolFolder:
+        """Return the spool whose daemon sends to this server over ``CONNECTIONS`` at most."""
+        if server.name not in self._open:
+            spool = SpoolFolder(self._new_folder())
+            spool.configure(0, relays={"sink": dict(server.relay) | {"connections": CONNECTIONS}})
+            self._open[server.name] = spool, Daemon(spool).wait_started()
+        return self._open[server.name][0]
+
+    def close(self) -> None:
+        """End all; none of the daemons has stumbled."""
+        for spool, daemon in self._open.values():
+            daemon.end()
+            sys.stdout.writelines([f"spool: {spool.path}\n", *(f"{event}\n" for event in daemon.events[-40:])])
+        for _, daemon in self._open.values():
+            assert daemon.noise == [], "the daemon wrote what is no event"
+            assert daemon.found("job.error") == []
+
+
 def job_for(name: str, recipients: Sequence[str] = PEOPLE[:1], **keys: Any) -> dict[str, str | bytes]:
     """Return the files of a small job."""
     return small_job(name, to=list(recipients), **keys)
 
 
+@cache
 def large_attachment(octets: int) -> bytes:
     """Return what no compression or table of known files makes smaller: the same each time."""
     return random.Random(octets).randbytes(octets)
