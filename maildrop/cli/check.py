@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import click
 
@@ -17,6 +17,7 @@ from maildrop import config
 from maildrop.cli.common import config_file, with_config
 from maildrop.cli.report import Report, Waiting
 from maildrop.config.document import Document
+from maildrop.config.relays import relay_of
 from maildrop.errors import ConfigurationError, Problem, UsageError, did_you_mean, printable
 from maildrop.status.findings import CONFIGURATION, NOT_PERMITTED, Finding, failed, warned
 from maildrop.status.forecast import state_of
@@ -94,12 +95,28 @@ def _read(path: str) -> _Read:
     others: list[Finding] = []
     for problem in problems:
         key = problem.where.removeprefix(f"{path}: ")
-        name = next((name for name in whole.relays if key.startswith(f"relays.{name}.auth")), None)
+        name = next((name for name in whole.relays if key.startswith(f"relays.{name}.")), None)
         if name is None:
             others.append(_secret(key.partition(".")[0], key, problem))
         else:
-            secrets.setdefault(name, _secret("auth", key, problem))
-    return _fine(path, whole, tuple(others), secrets)
+            step = key.removeprefix(f"relays.{name}.").partition(".")[0]  # auth, or client_key
+            secrets.setdefault(name, _secret(step, key, problem))
+    return _fine(path, _with_secrets(path, whole, without=secrets), tuple(others), secrets)
+
+
+def _with_secrets(path: str, whole: config.Config, *, without: Mapping[str, Finding]) -> config.Config:
+    """Give the relays whose secrets can be read their credentials: another's fault is not theirs."""
+
+    def nothing_new(*_problem: str) -> None:
+        """All problems are known."""
+
+    tables = config.read(path).relays
+    relays = {
+        name: settings if name in without
+        else relay_of(name, tables[name], settings.hostname, judged=frozenset(), secrets=True, problem=nothing_new)
+        for name, settings in whole.relays.items()
+    }  # fmt: skip
+    return replace(whole, relays=relays)
 
 
 def _fine(path: str, whole: config.Config, others: tuple[Finding, ...], secrets: Mapping[str, Finding]) -> _Read:

@@ -34,7 +34,7 @@ class Report:
         click.secho(f"{kind} {name}", bold=True)
         for finding in findings:
             word = click.style(f"{finding.grade:4}", fg=_COLORS[finding.grade])
-            click.echo(f"  {word}  {finding.step:{_STEP_COLUMNS}}{finding.what}")
+            click.echo(f"  {word}  {finding.step + '  ':{_STEP_COLUMNS}}{finding.what}")
             if finding.hint:
                 click.echo(f"{_INDENT}-> {finding.hint}")
 

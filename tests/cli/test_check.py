@@ -296,6 +296,29 @@ main()
 """
 
 
+def test_one_relays_missing_secret_is_not_anothers(maildropd: Any, relay: Any, site: Any) -> None:
+    """Whoever can log in is tried with the login."""
+    relay(inside() + OK)
+    spare = f'[relays.spare]\nhost = "127.0.0.1"\nport = {free_port()}\n'
+    spare += '[relays.spare.auth]\nuser = "x"\npassword_file = "/nowhere/password"\n'
+    site.config.write_text(site.config.read_text() + spare)
+    done = maildropd("check")
+    main, _, spare = done.out.partition("relay spare")
+    assert done.code == 78
+    assert "ok    auth         PLAIN as robot@example.com" in main
+    assert "FAIL  connect " in spare
+    assert "FAIL  auth         not tried: relays.spare.auth.password_file: /nowhere/password: No such file" in spare
+
+
+def test_a_client_key_that_is_missing(maildropd: Any, relay: Any) -> None:
+    """The relay is tried without it, and where the key should be is told."""
+    relay(inside(login=False) + BYE, login=False, more='client_certificate = "/nowhere/c.pem"')
+    done = maildropd("check")
+    assert done.code == 78
+    assert "not tried: relays.main.client_certificate: " in done.out
+    assert row(done, "ehlo").startswith("ok")
+
+
 def test_a_signing_key_that_is_missing(maildropd: Any, relay: Any) -> None:
     """It is a fault of the configuration; the relays are tried all the same."""
     relay(inside() + OK, tables='[dkim]\nselector = "s"\ndomains = "example.com"\nkey_file = "/nowhere/key"')
