@@ -20,7 +20,7 @@ _TEXT_CHARACTERS = 1024
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?= |$)", re.ASCII)
 
 # How relays name the queue id in the reply to the final dot: Postfix and many others, Exim, Exchange, qmail, Haraka,
-# sendmail and OpenSMTPD, Gmail, Amazon SES. The first that matches wins.
+# sendmail and OpenSMTPD, Dovecot's LMTP, Gmail, Amazon SES. The first that matches wins.
 _QUEUE_IDS = tuple(
     re.compile(pattern, re.ASCII | re.IGNORECASE)
     for pattern in (
@@ -30,6 +30,7 @@ _QUEUE_IDS = tuple(
         r"^ok \d+ qp (\d+)",
         r"\bqueued \(([\w.-]{3,80})\)",
         r"^(?:2\.\d\.\d )?([\w.-]{6,80}) message accepted for delivery",
+        r"^(?:2\.\d\.\d )?<[^>]*> ([\w+/=.:-]{6,80}) saved$",
         r"^(?:2\.\d\.\d )?ok +\d+ ([\w.-]{6,80}) - gsmtp",
         r"^(?:2\.\d\.\d )?ok ([0-9a-f][0-9a-f-]{15,80})$",
     )

@@ -139,6 +139,7 @@ def test_enhanced(text: str, code: int, enhanced: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "queue_id"),
     [
+        ("2.0.0 <anna@example.org> 1epVMmLsJWdLAwAA4wxQ:R4 Saved", "1epVMmLsJWdLAwAA4wxQ:R4"),
         ("2.0.0 Ok: queued as 4F2xYz", "4F2xYz"),
         ("OK id=1rABcd-0005Gh-2J", "1rABcd-0005Gh-2J"),
         ("2.6.0 <x@y> [InternalId=123456789, Hostname=a.example] 9 bytes in 0.1, 2 KB/sec Queued mail for delivery",
