@@ -12,7 +12,7 @@ import random
 import socket
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -37,11 +37,12 @@ class Gone(Exception):
 
 
 class DiceServer:
-    """``taken`` holds what it took responsibility for, by reverse-path; it may have gone before it said so."""
+    """``taken`` holds what it took: reverse-path and forward-path; it may have gone before it said so."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, *, lmtp: bool) -> None:
         self._dice = dice
-        self.taken: Counter[str] = Counter()
+        self._lmtp = lmtp
+        self.taken: Counter[tuple[str, str]] = Counter()
         self.errors: list[str] = []
         self.conversations: set[asyncio.Task[None]] = set()
 
@@ -67,31 +68,31 @@ class DiceServer:
                 await writer.wait_closed()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sender, recipients = "", 0
+        sender, recipients = "", list[str]()
         while line := (await reader.readuntil(b"\r\n")).decode().strip():
             verb = line.split()[0]
             self._maybe_go()
-            if verb == "EHLO":
+            if verb in ("EHLO", "LHLO"):
                 names = [name for name in ("PIPELINING", "CHUNKING", "SIZE") if self._dice.random() < 0.8]
                 await self._say(writer, 250, *names)
             elif verb == "MAIL":
-                sender, recipients = line.partition("<")[2].partition(">")[0], 0
+                sender, recipients = line.partition("<")[2].partition(">")[0], []
                 code = self._choose(250, 0.9, 421, 451, 550)
                 sender = sender if code == 250 else ""
                 await self._say(writer, code)
             elif verb == "RCPT":
                 code = self._choose(250, 0.8, 450, 550) if sender else 503
-                recipients += code == 250
+                recipients += [line.partition("<")[2].partition(">")[0]] if code == 250 else []
                 await self._say(writer, code)
             elif verb == "DATA":
                 code = (354 if self._dice.random() < 0.95 else 451) if recipients else 503
                 await self._say(writer, code)
                 if code == 354:
-                    await self._judge(writer, sender, await self._read_data(reader))
+                    await self._judge(writer, sender, recipients, await self._read_data(reader))
             elif verb == "BDAT":
-                await self._judge(writer, sender, await reader.readexactly(int(line.split()[1])))
+                await self._judge(writer, sender, recipients, await reader.readexactly(int(line.split()[1])))
             else:
-                sender, recipients = "", 0
+                sender, recipients = "", []
                 await self._say(writer, 221 if verb == "QUIT" else 250)
 
     async def _read_data(self, reader: asyncio.StreamReader) -> bytes:
@@ -102,14 +103,18 @@ class DiceServer:
                 raise Gone
         return b"".join(lines)
 
-    async def _judge(self, writer: asyncio.StreamWriter, sender: str, message: bytes) -> None:
+    async def _judge(
+        self, writer: asyncio.StreamWriter, sender: str, recipients: Sequence[str], message: bytes
+    ) -> None:
         assert message == message_of(sender), f"{len(message)} octets of another message from {sender}"
         self._maybe_go()
-        code = self._choose(250, 0.8, 421, 452, 554)
-        self.taken[sender] += code == 250
-        self._maybe_go()
-        await asyncio.sleep(self._dice.choice((0, 0, 0.002)))
-        await self._say(writer, code)
+        for together in [[one] for one in recipients] if self._lmtp else [recipients]:
+            code = self._choose(250, 0.8, 421, 452, 554)
+            if code == 250:
+                self.taken.update((sender, path) for path in together)
+            self._maybe_go()
+            await asyncio.sleep(self._dice.choice((0, 0, 0.002)))
+            await self._say(writer, code)
 
     async def _say(self, writer: asyncio.StreamWriter, code: int, *lines: str) -> None:
         words = ("ok", *lines)
@@ -141,15 +146,16 @@ def message_of(sender: str) -> bytes:
 class Carriers:
     """Two couriers with one session; each try of a message has a name of its own."""
 
-    def __init__(self, port: int, dice: random.Random) -> None:
+    def __init__(self, port: int, dice: random.Random, *, lmtp: bool) -> None:
         self._port = port
+        self._lmtp = lmtp
         self._dice = dice
         self._waiting = deque(range(12))
         self._session: Session | None = None
         self._connecting = asyncio.Lock()
         self._news = asyncio.Condition()
         self.recorded: Counter[str] = Counter()
-        self.outcomes: dict[str, str] = {}
+        self.outcomes: dict[str, tuple[str, TransactionResult]] = {}
         self.followed = 0
         self._tries = 0
 
@@ -184,6 +190,7 @@ class Carriers:
             host="127.0.0.1",
             port=self._port,
             security=Security.NONE,
+            lmtp=self._lmtp,
             hostname="client.example",
             timeouts=Timeouts(greeting=5, ehlo=5, mail=5, rcpt=5, data=5, data_end=5, block=5, quit=5),
         )
@@ -198,12 +205,13 @@ class Carriers:
             async with asyncio.timeout(patience):
                 result = await session.deliver(self._transaction(name))
         except SessionLost as lost:
-            self.outcomes[name] = "in doubt" if lost.in_doubt else "lost"
+            self.outcomes[name] = ("in doubt" if lost.in_doubt else "lost", lost.result)
             self._waiting.append(number)
         except TimeoutError:
-            self.outcomes[name] = "canceled"
+            self.outcomes[name] = ("canceled", TransactionResult())
         else:
-            self.outcomes[name] = "delivered" if result.delivered else "refused"
+            taken = "delivered" if result.delivered == result.accepted else "delivered to some"
+            self.outcomes[name] = (taken if result.delivered else "refused", result)
 
     def _transaction(self, name: str) -> Transaction:
         message = message_of(name)
@@ -234,11 +242,11 @@ class Carriers:
             self._news.notify_all()
 
 
-async def meet(dice: random.Random) -> tuple[DiceServer, Carriers]:
+async def meet(dice: random.Random, *, lmtp: bool) -> tuple[DiceServer, Carriers]:
     """Let couriers and a server meet until everything is settled."""
-    server = DiceServer(dice)
+    server = DiceServer(dice, lmtp=lmtp)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, limit=1 << 20)
-    carriers = Carriers(int(listening.sockets[0].getsockname()[1]), dice)
+    carriers = Carriers(int(listening.sockets[0].getsockname()[1]), dice, lmtp=lmtp)
     async with asyncio.timeout(60):
         await asyncio.gather(carriers.carry(), carriers.carry())
     if carriers._session is not None:
@@ -248,21 +256,30 @@ async def meet(dice: random.Random) -> tuple[DiceServer, Carriers]:
     return server, carriers
 
 
-@pytest.mark.parametrize("seeds", [range(start, start + 10) for start in range(0, 60, 10)], ids=str)
-def test_nothing_is_lost_and_nothing_twice(seeds: range) -> None:
+def check(server: DiceServer, carriers: Carriers, case: str) -> Counter[str]:
+    """Compare what the client knows with what the server did; return how often there was which outcome."""
+    assert server.errors == [], case
+    assert max(server.taken.values(), default=0) <= 1, case
+    for name, (outcome, result) in carriers.outcomes.items():
+        taken = {path for sender, path in server.taken if sender == name}
+        words = f"{case}: {name} {outcome}, {taken}"
+        assert set(result.delivered) <= taken, words
+        if outcome not in ("in doubt", "canceled"):
+            assert set(result.delivered) == taken, words
+        if outcome != "canceled":
+            assert carriers.recorded[name] == (outcome == "delivered"), words
+    return Counter(outcome for outcome, _ in carriers.outcomes.values())
+
+
+@pytest.mark.parametrize("lmtp", [False, True], ids=["smtp", "lmtp"])
+@pytest.mark.parametrize("seeds", [range(start, start + 10) for start in range(0, 40, 10)], ids=str)
+def test_nothing_is_lost_and_nothing_twice(*, seeds: range, lmtp: bool) -> None:
     """What is recorded was taken; what was taken is recorded or in doubt; what is lost or refused was not taken."""
     seen: Counter[str] = Counter()
+    followed = 0
     for seed in seeds:
-        server, carriers = asyncio.run(meet(random.Random(seed)))
-        assert server.errors == [], seed
-        assert max(server.taken.values(), default=0) <= 1, seed
-        for name, outcome in carriers.outcomes.items():
-            case = f"seed {seed}: {name} {outcome}"
-            assert carriers.recorded[name] == (outcome == "delivered") or outcome == "canceled", case
-            if outcome in ("delivered", "lost", "refused"):
-                assert server.taken[name] == (outcome == "delivered"), case
-            assert server.taken[name] >= carriers.recorded[name], case
-        seen.update(carriers.outcomes.values())
-        seen["followed"] += carriers.followed
-    assert {"delivered", "lost", "refused"} <= set(seen)
-    assert seen["followed"] > 20
+        server, carriers = asyncio.run(meet(random.Random(seed), lmtp=lmtp))
+        seen += check(server, carriers, f"seed {seed}")
+        followed += carriers.followed
+    assert {"delivered", "lost", "refused", *(["delivered to some"] if lmtp else [])} <= set(seen)
+    assert (followed > 20) != lmtp
