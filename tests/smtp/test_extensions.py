@@ -44,6 +44,21 @@ def test_contradictions() -> None:
     assert extensions.auth == ("PLAIN", "LOGIN")
 
 
+def test_limits() -> None:
+    """Of LIMITS each number counts that RFC 9422 allows, the smallest if there are several, and nothing else."""
+    extensions = read("LIMITS MAILMAX=20 RCPTMAX=100 X=5", "limits rcptmax=50 RCPTDOMAINMAX=1")
+    assert (extensions.most_messages, extensions.most_recipients, extensions.most_domains) == (20, 50, 1)
+    assert (read().most_messages, read().most_recipients, read().most_domains) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "words", ["RCPTMAX=0", "RCPTMAX=-1", "RCPTMAX", "RCPTMAX=", "RCPTMAX=1e3", "RCPTMAX=9999999", "RCPTMAX=\u0665"]
+)
+def test_limits_that_are_none(words: str) -> None:
+    """A limit of nobody, or of more than six digits, limits nothing: it would stop every mail."""
+    assert read(f"LIMITS {words}").most_recipients is None
+
+
 @pytest.mark.parametrize(
     "line", ["", " ", "\x1bSTARTTLS", "PIPE\x00LINING", "-SIZE", "SIZ\u00c9 5", "PIPELINING\u2028X"]
 )

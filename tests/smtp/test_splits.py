@@ -144,4 +144,5 @@ def test_no_segment_matters(name: str) -> None:
     texts = [[transcript.text() for transcript in play.transcripts] for play in plays]
     if not any(words in text for play in texts for text in play for words in _UNLIKE):
         assert texts == texts[:1] * _SPLITS
-        assert len({bytes(play.said) for play in plays}) == 1
+        nonces = b"SCRAM" in plays[0].said  # new ones each time
+        assert nonces or len({bytes(play.said) for play in plays}) == 1
