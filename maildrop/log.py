@@ -242,6 +242,21 @@ def relay_notice(*, relay: str, what: str) -> None:
     """Mails still go through this relay, but a person should do something before they don't."""
 
 
+@_event("relay.certificate", LogLevel.WARNING)
+def relay_certificate(*, relay: str, expires: str, days: int) -> None:
+    """The server's certificate ends within 30 days, after which the relay can't be used; told once a day."""
+
+
+@_event("relay.degraded", LogLevel.ERROR)
+def relay_degraded(*, relay: str, instead: str, why: str) -> None:
+    """Jobs whose route names this relay first go to a later one because it is held; told once, at the first of them."""
+
+
+@_event("relay.restored", LogLevel.WARNING)
+def relay_restored(*, relay: str, instead: str, jobs: int, degraded_seconds: float) -> None:
+    """A degraded relay works again and gets its jobs; `jobs` were handed to a later one meanwhile."""
+
+
 @_event("relay.healthy", LogLevel.WARNING)
 def relay_healthy(*, relay: str, held_seconds: float) -> None:
     """A held relay works again."""

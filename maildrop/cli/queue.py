@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,9 +63,15 @@ def status_command(config_path: str | None, *, as_json: bool) -> None:
         for relay in picture["relays"]:
             table.add_row(
                 escape(relay["name"]), relay["state"], str(relay["sessions"]), relay["until"] or "",
-                escape(relay["why"] or ""),
+                escape(_why(relay)),
             )  # fmt: skip
         console.print(table)
+
+
+def _why(relay: Mapping[str, Any]) -> str:
+    """Return what there is to say about a relay, in one line; a daemon of another version may say less."""
+    instead = f"jobs go to {relay['instead']}" if relay.get("instead") else None
+    return "; ".join(filter(None, (relay["why"], instead, relay.get("notice"))))
 
 
 @click.command("list", epilog="Example: maildropd list failed deferred")

@@ -48,7 +48,7 @@ class Coordinator:
         """Take the wall clock (UTC) and the dice (0 to 1) as functions; the loop's clock is asyncio's."""
         self.config = config
         self.spool = spool
-        self.fleet = Fleet(config.relays)
+        self.fleet = Fleet(config.relays, now=now)
         self._systemd = systemd
         self._now = now
         self._dice = dice
@@ -240,9 +240,9 @@ class Coordinator:
         due = self._deferred.next_due()
         if due is not None:
             times.append(now + max(0.0, (due - self._now()).total_seconds()))
-        probe = self.fleet.next_probe()
-        if probe is not None and self._dispatch.agenda.waiting():
-            times.append(probe)
+        free = self.fleet.next_free(now)
+        if free is not None and self._dispatch.agenda.waiting():
+            times.append(free)
         return min(times)
 
     def _is_idle(self, now: float) -> bool:

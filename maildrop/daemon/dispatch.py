@@ -87,7 +87,7 @@ class Dispatch:
         if self.pause.until(now) is not None:
             return
         while not self.stopping and (turn := self.agenda.take(self.fleet.relays, now)) is not None:
-            turn.relay.busy += 1
+            self.fleet.take_on(turn.relay, turn.work.name, turn.leg.relays, now=now)
             task = asyncio.create_task(self._carry(turn), name=turn.work.name)
             self._tasks[task] = turn
             task.add_done_callback(self._carried)
@@ -115,7 +115,7 @@ class Dispatch:
     def _carried(self, task: asyncio.Task[Carried]) -> None:
         """Take a courier's summary."""
         turn = self._tasks.pop(task)
-        turn.relay.busy -= 1
+        turn.relay.let_go(turn.work.name)
         now = asyncio.get_running_loop().time()
         self.fleet.tidy_one(turn.relay, now)
         if task.cancelled():
@@ -127,7 +127,7 @@ class Dispatch:
         else:
             self._take_summary(turn, task.result(), now)
         self.hand_out(now)
-        settled = error is None and task.result().next is Next.SETTLED
+        settled = error is None and task.result().next is Next.SETTLED and turn.relay.limiter is None
         if not settled or self.stopping or self.pause.why or self.agenda.waiting() - self.parked < _LOW_WATER:
             self._wake()  # else the agenda has enough, and nothing has changed that the coordinator waits for
 
@@ -136,7 +136,7 @@ class Dispatch:
         if carried.failure is not None:
             self._hold(relay, carried.failure, now)
         elif carried.healthy:
-            self.fleet.heal(relay, now=now)
+            self.fleet.heal(relay, work.name, now=now)
         if carried.trouble is not None:
             self.rest(carried.trouble, now)
         elif carried.next in (Next.SETTLED, Next.DEFERRED):

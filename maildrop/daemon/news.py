@@ -31,7 +31,7 @@ class News:
         self, *, relays: Mapping[str, Relay], numbers: Mapping[str, int], counts: Counter[str], paused: str, now: float
     ) -> None:
         """Show the state of this moment; ``now`` is the loop's clock."""
-        held = [f"{relay.name} held ({relay.hold_state.why})" for relay in relays.values() if relay.hold_state]
+        held = [f"{relay.name} {relay.state} ({relay.hold_state.why})" for relay in relays.values() if relay.hold_state]
         line = ", ".join(f"{number} {what}" for what, number in numbers.items())
         line += f"; {counts['sent']} sent, {counts['failed']} failed since the start"
         self._systemd.status("; ".join([f"paused: {paused}"] if paused else [line, *held]))

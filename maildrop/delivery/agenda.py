@@ -2,7 +2,8 @@
 
 Pure bookkeeping: jobs that may take the same relays stand in one line, so choosing costs a look at each line's head
 however many jobs wait. A route is final: the first relay of it that is not held is the one, and where that one is
-busy the job waits.
+busy the job waits. A held relay whose time has come gets one job, though others of the route are well: else nobody
+would ever find out that it works again.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from maildrop.delivery.health import Health
 from maildrop.delivery.load import Loaded
-from maildrop.delivery.relay import Health, Relay
+from maildrop.delivery.relay import Relay
 from maildrop.delivery.route import Leg
 
 Line = tuple[tuple[str, ...], ...]  # the relays of each leg that a job still has
@@ -113,12 +115,13 @@ class Agenda:
 
 
 def choose(names: tuple[str, ...], relays: Mapping[str, Relay], now: float) -> Relay | None:
-    """Return the relay of a route that takes a job now: the first not held, else the first that may be probed."""
-    known = [relays[name] for name in names if name in relays]
-    for relay in known:
+    """Return the relay of a route that takes a job now: the first not held, unless an earlier one may be probed."""
+    for relay in (relays[name] for name in names if name in relays):
+        if relay.free(now):
+            return relay
         if relay.health is not Health.HELD:
-            return relay if relay.free(now) else None
-    return next((relay for relay in known if relay.free(now)), None)
+            return None  # it is only busy: its turn comes
+    return None
 
 
 def _is_parked(line: Line, relays: Mapping[str, Relay]) -> bool:

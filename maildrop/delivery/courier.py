@@ -16,7 +16,7 @@ from maildrop import log
 from maildrop.delivery.commit import Commit
 from maildrop.delivery.load import Loaded
 from maildrop.delivery.outcome import Judgement, Scope, judge_loss
-from maildrop.delivery.relay import Relay
+from maildrop.delivery.relay import NoTurn, Relay
 from maildrop.delivery.retry import MAX_BROKEN_SESSIONS
 from maildrop.delivery.route import Leg
 from maildrop.delivery.settle import Carried, Next, Settler
@@ -85,6 +85,10 @@ class Courier:
             try:
                 judgement = await visit.deliver(session)
                 return await self._decide(visit, session, judgement, broken)
+            except NoTurn:
+                self._withdraw(visit)
+                visit.loaded.visited.update(visit.decided)
+                return Carried(next=Next.AGAIN, healthy=True)
             except SessionLost as lost:
                 if reused and lost.stale:  # it had died in the meantime; a new one costs nothing
                     continue

@@ -1,7 +1,7 @@
 """A relay's live state: its sessions, how many there may be, and whether it is healthy or held.
 
 The coordinator alone calls ``hold`` and ``heal``; couriers borrow sessions. Which replies hold a relay is
-``outcome``'s to say, for how long ``retry``'s.
+``outcome``'s to say, for how long ``retry``'s, how many transactions may begin ``rate``'s.
 """
 
 from __future__ import annotations
@@ -9,34 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
+from datetime import datetime
 
+from maildrop.delivery.health import Detour, Health, Hold
+from maildrop.delivery.rate import Limiter
 from maildrop.delivery.relay_settings import RelaySettings, endpoint_of
 from maildrop.delivery.retry import CONFIGURATION_HOLD_SECONDS, hold_seconds
 from maildrop.smtp import Session, SessionFailed, Transcript, connect
 
 _COURIERS = 2  # for each session: the next job stands ready when a message has been handed over
+_CROWDED_SECONDS = 60.0  # before one more session is tried at a server that had no room for it
 
 
-class Health(StrEnum):
-    """What ``status`` shows for a relay."""
-
-    HEALTHY = "healthy"
-    HELD = "held"
-
-
-@dataclass(slots=True, kw_only=True)
-class Hold:
-    """Why a relay is held, since when, until when (seconds on the loop's clock), and how often it failed in a row."""
-
-    stage: str
-    why: str
-    hint: str
-    since: float
-    until: float
-    failures: int
-    configuration: bool = False
+class NoTurn(Exception):
+    """The relay's rate lets no transaction begin now."""
 
 
 class Relay:
@@ -47,7 +34,13 @@ class Relay:
         self.settings = settings
         self.name = settings.name
         self.hold_state: Hold | None = None
+        self.detour: Detour | None = None
         self.busy = 0  # couriers that carry a job to this relay now
+        self.certificate_expires: datetime | None = None  # of the server's certificate, as seen last
+        self.limiter = Limiter(settings.rate) if settings.rate is not None else None
+        self._probe: str | None = None  # the job that finds out whether the hold is over
+        self._room = settings.connections  # sessions that the server has room for …
+        self._crowded_until = 0.0  # … as far as is known until then
         self._in_use: Counter[Session] = Counter()  # by how many couriers: one more may follow another's message
         self._offered: dict[Session, int] = {}  # for whoever comes, with the number of the message that is being judged
         self._connecting = 0
@@ -58,8 +51,18 @@ class Relay:
 
     @property
     def health(self) -> Health:
-        """Whether jobs are handed to it freely."""
+        """Whether jobs are handed to it freely: healthy or held."""
         return Health.HEALTHY if self.hold_state is None else Health.HELD
+
+    @property
+    def state(self) -> Health:
+        """What people are shown."""
+        return Health.DEGRADED if self.hold_state is not None and self.detour is not None else self.health
+
+    @property
+    def crowded(self) -> int | None:
+        """How many sessions the server has room for, if it once had none for one more."""
+        return self._room if self._room < self.settings.connections else None
 
     @property
     def sessions(self) -> int:
@@ -75,7 +78,39 @@ class Relay:
         """Tell whether a courier may take a job to it now: below its connections, or as the probe of a held relay."""
         if self.hold_state is not None:
             return self.busy == 0 and now >= self.hold_state.until
-        return self.busy < self.settings.connections * _COURIERS
+        return self.busy < self.settings.connections * _COURIERS and (self.limiter is None or self.limiter.allows(now))
+
+    def take_on(self, job: str) -> None:
+        """Count a courier that is about to carry this job here: a job of which `free` has just been asked."""
+        self.busy += 1
+        if self.hold_state is not None:
+            self._probe = job
+        if self.limiter is not None:
+            self.limiter.promise(job)
+
+    def let_go(self, job: str) -> None:
+        """Count a courier less."""
+        self.busy -= 1
+        if self.limiter is not None:
+            self.limiter.let_go(job)
+
+    def begin(self, job: str, *, now: float) -> None:
+        """Note that a transaction of this job begins now; raises NoTurn if it has to wait."""
+        if self.limiter is not None and not self.limiter.take(job, now):
+            raise NoTurn
+
+    def next_free(self, now: float) -> float | None:
+        """Return when it may take a job that it can't take now; None if no clock can tell."""
+        if self.hold_state is not None:
+            return None if self.busy else self.hold_state.until
+        return None if self.limiter is None else self.limiter.next_free(now)
+
+    def succeed(self, before: Relay) -> None:
+        """Take over what stays true of the relay whose place this one takes under another configuration."""
+        self.detour = before.detour
+        if self.limiter is not None and before.limiter is not None:
+            before.limiter.rate = self.limiter.rate
+            self.limiter = before.limiter
 
     def hold(self, failure: SessionFailed, *, now: float) -> float:
         """Hold the relay after a failed try; return for how many seconds.
@@ -85,6 +120,7 @@ class Relay:
         previous = self.hold_state
         if previous is not None and now < previous.until and failure.configuration <= previous.configuration:
             return previous.until - now
+        self._probe = None
         failures = previous.failures + 1 if previous else 1
         seconds = CONFIGURATION_HOLD_SECONDS if failure.configuration else hold_seconds(failures)
         self.hold_state = Hold(
@@ -104,9 +140,14 @@ class Relay:
         if hold is not None and hold.configuration and source is not None and source.changed():
             hold.until = min(hold.until, now)
 
-    def heal(self) -> Hold | None:
-        """Note that a session worked; return the hold that this ends."""
-        ended, self.hold_state = self.hold_state, None
+    def heal(self, job: str) -> Hold | None:
+        """Note that a session worked for this job; return the hold that this ends.
+
+        Only the probe ends one: a courier that was on its way when the hold began may have had an older session.
+        """
+        if self._probe != job:
+            return None
+        ended, self.hold_state, self._probe = self.hold_state, None, None
         return ended
 
     async def borrow(self, *, clock: Callable[[], float]) -> tuple[Session, bool]:
@@ -122,8 +163,11 @@ class Relay:
                     self._in_use[session] += 1
                     return session, True
                 session.abort()
-            if self._connecting + len(self._in_use) < self.settings.connections:
-                return await self._connect(), False
+            if self._connecting + len(self._in_use) < self._most(clock()):
+                connected = await self._connect(clock)
+                if connected is not None:
+                    return connected, False
+                continue
             offered = next(filter(self._takes_another, self._in_use), None)
             if offered is not None:
                 self._in_use[offered] += 1
@@ -144,11 +188,18 @@ class Relay:
         """Tell whether the message that the session's server is judging is the one that the offer was made for."""
         return session.takes_another and self._offered.get(session) == session.messages
 
-    async def _connect(self) -> Session:
+    def _most(self, now: float) -> int:
+        return self._room if now < self._crowded_until else self.settings.connections
+
+    async def _connect(self, clock: Callable[[], float]) -> Session | None:
+        """Open a session; None if the server has no room for one more beside those that are open."""
         self._connecting += 1
         try:
             session = await connect(self._endpoint, transcript=Transcript())
         except SessionFailed as failure:
+            if self._is_crowded(failure):
+                self._room, self._crowded_until = len(self._in_use) + len(self._idle), clock() + _CROWDED_SECONDS
+                return None
             for turn in self._waiting:  # it would be the same for them
                 if not turn.done():
                     turn.set_exception(failure)
@@ -157,7 +208,13 @@ class Relay:
         finally:
             self._connecting -= 1
         self._in_use[session] += 1
+        self.certificate_expires = session.certificate_expires
         return session
+
+    def _is_crowded(self, failure: SessionFailed) -> bool:
+        """Tell whether the server serves us, but not by one more session (421 4.7.0, 432 4.3.2, 454 4.7.0 …)."""
+        is_for_now = failure.reply is not None and failure.reply.severity == 4 and not failure.configuration
+        return is_for_now and bool(self._in_use or self._idle)
 
     def offer(self, session: Session) -> None:
         """Offer a session whose message the server is judging to a courier that waits for one."""

@@ -87,7 +87,8 @@ class Visit:
     async def deliver(self, session: Session) -> Judgement:
         """Send the message to the leg's recipients in as many transactions as it takes; return the last judgement.
 
-        Every acceptance is durable when this returns. Raises SessionLost, SourceChanged, MessageChanged, OSError.
+        Every acceptance is durable when this returns or raises. Raises SessionLost, NoTurn (before a transaction that
+        has to wait for the relay's rate), SourceChanged, MessageChanged, OSError.
         """
         refusal = refuse_here(self.loaded, self.message, session, self.relay)
         if refusal is not None:
@@ -97,6 +98,7 @@ class Visit:
         remaining = tuple(path for path in self.leg.forward_paths if path not in self.decided)  # a stale session's rest
         while True:
             asked, rest = self._split(remaining, session.extensions)
+            self.relay.begin(self.loaded.job.name, now=asyncio.get_running_loop().time())
             self.asked = asked
             result = await session.deliver(self._transaction(session, asked, is_last=not rest))
             judgement = judge(result, asked)
@@ -151,6 +153,8 @@ class Visit:
         self._target, self._unrecorded, self._recorded = None, None, False
         if session.takes_another:
             self.transcript = Transcript()  # the dialog of the message before goes on
+        elif self.transcript is None:
+            self.transcript = session.transcript  # which is another's as soon as a message follows this one
 
         async def prepare(result: TransactionResult) -> None:
             await self.commit.sync(self._prepare(result, asked, session))

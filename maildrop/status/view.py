@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from maildrop.delivery.health import is_ending
 from maildrop.delivery.relay import Relay
 from maildrop.errors import Problem, printable
 from maildrop.spool import bulletin
@@ -29,16 +30,30 @@ def relays_now(relays: Iterable[Relay], *, loop_now: float, now: datetime) -> li
     for relay in relays:
         hold = relay.hold_state
         until = None if hold is None else now + timedelta(seconds=max(0.0, hold.until - loop_now))
+        since = None if hold is None else now - timedelta(seconds=max(0.0, loop_now - hold.since))
         picture.append(
             {
                 "name": relay.name,
-                "state": relay.health.value,
+                "state": relay.state.value,
                 "why": None if hold is None else hold.why,
+                "since": stamp(since),
                 "until": stamp(until),
+                "instead": relay.detour.instead if hold is not None and relay.detour is not None else None,
                 "sessions": relay.sessions,
+                "certificate_expires": stamp(relay.certificate_expires),
+                "notice": _notice(relay, now),
             }
         )
     return picture
+
+
+def _notice(relay: Relay, now: datetime) -> str | None:
+    """Return what a person should do something about while mails still go through."""
+    expires = relay.certificate_expires
+    if expires is None or not is_ending(expires, now):
+        return None
+    days = (expires - now).days
+    return f"the server's certificate {f'ends in {days} days' if days >= 0 else 'has ended'} ({expires:%Y-%m-%d})"
 
 
 def picture(spool: Spool) -> dict[str, Any]:

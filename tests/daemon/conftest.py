@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ from maildrop.spool.record import Result
 from maildrop.spool.record import load as load_record
 from maildrop.systemd import Systemd
 
+_PATIENCE_SECONDS = 0.002  # of real time, for what other threads do
+
 Events = list[tuple[str, dict[str, Any]]]
 
 
@@ -51,6 +54,8 @@ class FakeRelay:
     on_message: Callable[[], None] | None = None  # while the message is on its way
     hangs: bool = False  # never answers the dot
     loses: int = 0  # sessions to lose before the dot
+    begun: list[float] = field(default_factory=list)  # when each transaction began, on the loop's clock
+    on_connect: Callable[[], None] | None = None
 
 
 class FakeSession:
@@ -61,7 +66,7 @@ class FakeSession:
         self.relay = relay
         self.extensions = Extensions(names=frozenset({"SIZE", "SMTPUTF8", "8BITMIME"}))
         self.peer, self.tls, self.messages, self.usable = "relay [192.0.2.7]:25", None, 0, True
-        self.takes_another = False
+        self.takes_another, self.certificate_expires = False, None
         self.opened_at = self.idle_since = asyncio.get_running_loop().time()
         self.transcript = Transcript()
         self.parted = ""
@@ -69,6 +74,7 @@ class FakeSession:
     async def deliver(self, transaction: Transaction) -> TransactionResult:
         """Take the message as the relay is set to."""
         self.messages += 1
+        self.relay.begun.append(asyncio.get_running_loop().time())
         recipients = {
             path: Reply(code=self.relay.rcpt.get(path, 250), lines=("RCPT",)) for path in transaction.forward_paths
         }
@@ -103,6 +109,29 @@ class FakeSession:
         self.usable, self.parted = False, "abort"
 
 
+class QuickLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock is put forward to the next timer when there is nothing else to do."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.clock = 0.0
+        selector = selectors.DefaultSelector()
+        select = selector.select
+
+        def jump(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            events = select(timeout if timeout is None or timeout <= 0 else _PATIENCE_SECONDS)
+            if not events and timeout is not None and timeout > 0:
+                self.clock += timeout
+            return events
+
+        selector.select = jump  # type: ignore[method-assign]
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Return the clock that jumps."""
+        return self.clock
+
+
 class Land:
     """A spool, its configuration, its relays, and the daemon over them."""
 
@@ -133,6 +162,8 @@ class Land:
         """Stand in for ``maildrop.smtp.connect``."""
         relay = self.relays[endpoint.relay]
         relay.connections += 1
+        if relay.on_connect is not None:
+            relay.on_connect()
         await asyncio.sleep(0)
         if relay.down is not None:
             raise SessionFailed(relay.name, relay.down)
@@ -168,8 +199,12 @@ class Land:
             return asyncio.run(Service(self.configure(), spool, systemd=self.systemd()).run(once=True))
 
     def serve(self, until: Callable[[Coordinator], bool], *, at_start: Callable[[Coordinator], None] | None = None,
-              now: Callable[[], datetime] | None = None) -> Coordinator:  # fmt: skip
-        """Run a coordinator until a condition holds, looked at in each turn of the loop; fail after 10 s."""
+              now: Callable[[], datetime] | None = None, quickly: bool = False) -> Coordinator:  # fmt: skip
+        """Run a coordinator until a condition holds, looked at again and again; fail after 10 s.
+
+        ``quickly`` the loop's clock jumps over what nothing happens in, and it fails after an hour of that clock.
+        """
+        look_seconds, deadline_seconds = (0.5, 3600.0) if quickly else (0.001, 10.0)
 
         async def run() -> Coordinator:
             loop = asyncio.get_running_loop()
@@ -180,7 +215,7 @@ class Land:
                 coordinator.start()
                 if at_start is not None:
                     at_start(coordinator)
-                deadline, reached = loop.time() + 10, []
+                deadline, reached = loop.time() + deadline_seconds, []
 
                 def look() -> None:
                     if until(coordinator):
@@ -189,7 +224,7 @@ class Land:
                     elif loop.time() > deadline:
                         coordinator.stop()
                     else:
-                        loop.call_later(0.001, look)
+                        loop.call_later(look_seconds, look)
 
                 loop.call_soon(look)
                 await coordinator.serve(once=False, started=lambda: None)
@@ -197,7 +232,8 @@ class Land:
                 assert reached, "the condition did not come true in time"
                 return coordinator
 
-        return asyncio.run(run())
+        with asyncio.Runner(loop_factory=QuickLoop if quickly else None) as runner:
+            return runner.run(run())
 
     def where(self, name: str = "job") -> str:
         """Return the one folder that the job is in."""

@@ -180,10 +180,12 @@ class TestFleet:
         relay = fleet.relays["main"]
         for now in (0.0, 0.5, 1.0, 3.0):
             fleet.hold(relay, SessionFailed("main", down()), now=now, waiting=2)
-        assert fleet.next_probe() == 7.0
-        fleet.heal(relay, now=8.0)
-        fleet.heal(relay, now=9.0)
-        assert fleet.next_probe() is None
+        assert fleet.next_free(3.0) == 7.0
+        fleet.take_on(relay, "probe", ("main",), now=7.0)
+        assert fleet.next_free(7.0) is None
+        fleet.heal(relay, "probe", now=8.0)
+        fleet.heal(relay, "probe", now=9.0)
+        assert fleet.next_free(9.0) is None
         assert [(name, fields.get("held_seconds")) for name, fields in events] == [
             ("relay.held", None), ("relay.healthy", 8.0),
         ]  # fmt: skip

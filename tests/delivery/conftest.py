@@ -71,7 +71,7 @@ class ScriptedSession:
         self.messages = 0
         self.opened_at = self.idle_since = 0.0
         self.usable = True
-        self.takes_another = False
+        self.takes_another, self.certificate_expires = False, None
         self.transcript = Transcript()
         self.asked: list[tuple[str, ...]] = []
         self.transactions: list[Transaction] = []

@@ -110,6 +110,20 @@ def test_a_held_relay_is_passed_over() -> None:
     assert turn.relay.name == "second"
 
 
+def test_a_held_relay_is_probed_although_another_takes_its_jobs() -> None:
+    """When its time has come one job goes to the first relay of the route, the next ones to the second."""
+    relays = fleet(relay("first", held_until=10.0), relay("second"))
+    agenda, taken = Agenda(), []
+    for number in range(3):
+        agenda.add(work(f"job{number}", ["first", "second"]))
+    for now in (9.9, 10.0, 10.1):
+        turn = agenda.take(relays, now)
+        assert turn is not None
+        turn.relay.take_on(turn.work.name)
+        taken.append(turn.relay.name)
+    assert taken == ["second", "first", "second"]
+
+
 def test_a_route_of_held_relays_waits_and_is_probed() -> None:
     """When all relays of a route are held the job waits until one may be probed, by one job only."""
     relays = fleet(relay("first", held_until=10.0), relay("second", held_until=8.0))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from maildrop.delivery import relay as relay_module
-from maildrop.delivery.relay import Relay
+from maildrop.delivery.health import Detour
+from maildrop.delivery.rate import Rate
+from maildrop.delivery.relay import NoTurn, Relay
 from maildrop.delivery.relay_settings import RelaySettings, tls_context
-from maildrop.smtp import Security, SessionFailed, Stage
+from maildrop.smtp import Reply, Security, SessionFailed, Stage
+from maildrop.smtp.steps import Fault
 
 
 def settings(**changes: Any) -> RelaySettings:
@@ -124,14 +128,16 @@ def test_holds_grow_and_end(refused: Callable[..., SessionFailed]) -> None:
     assert relay.health == "held"
     assert not relay.free(100.5)
     assert relay.free(101.0)
-    relay.busy = 1
+    relay.take_on("probe")
     assert not relay.free(101.0)
+    relay.let_go("probe")
     assert relay.hold(refused(), now=101.0) == 2
     assert relay.hold(refused(), now=103.0) == 4
-    ended = relay.heal()
+    relay.take_on("second")
+    ended = relay.heal("second")
     assert ended is not None
     assert (ended.since, ended.stage, ended.failures) == (100.0, "connect", 3)
-    assert relay.heal() is None
+    assert relay.heal("second") is None
     assert relay.hold(refused(), now=200.0) == 1
 
 
@@ -236,3 +242,107 @@ def test_couriers_that_wait_are_sent_home() -> None:
         assert relay.standing_by == 0
 
     asyncio.run(main())
+
+
+def test_only_the_probe_ends_a_hold(refused: Callable[..., SessionFailed]) -> None:
+    """A courier that was on its way when the hold began had an older session: that it arrived says nothing."""
+    relay = Relay(settings())
+    relay.take_on("earlier")
+    relay.take_on("failing")
+    relay.let_go("failing")
+    relay.hold(refused(), now=100.0)
+    assert relay.heal("earlier") is None
+    assert not relay.free(200.0)
+    relay.let_go("earlier")
+    assert relay.free(200.0)
+    relay.take_on("probe")
+    assert not relay.free(200.0)
+    assert relay.heal("earlier") is None
+    assert relay.heal("probe") is not None
+    assert relay.free(200.0)
+
+
+def test_a_server_without_room_for_more_is_asked_for_no_more(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 4yz to one more session while others work is no outage: the courier waits for one of those, for a minute."""
+    relay = Relay(settings(connections=3))
+    tried = 0
+
+    async def connect(_endpoint: Any, *, transcript: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        if tried == 2:
+            raise SessionFailed("main", Fault(stage=Stage.GREETING, what="421", reply=Reply(code=421, lines=("full",))))
+        made = session()
+        made.transcript = transcript
+        return made
+
+    monkeypatch.setattr(relay_module, "connect", connect)
+
+    async def main() -> None:
+        first, _ = await relay.borrow(clock=lambda: 0.0)
+        waiting = asyncio.create_task(relay.borrow(clock=lambda: 0.0))
+        await asyncio.sleep(0)
+        assert relay.crowded == 1
+        assert relay.standing_by == 1
+        relay.give_back(first, now=0.0)
+        assert await waiting == (first, True)
+        assert tried == 2
+        _, reused = await relay.borrow(clock=lambda: 61.0)
+        assert not reused
+
+    asyncio.run(main())
+
+
+def test_without_another_session_a_4yz_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could be waited for."""
+    relay = Relay(settings())
+
+    async def connect(_endpoint: Any, **_settings: Any) -> Any:
+        raise SessionFailed("main", Fault(stage=Stage.GREETING, what="421", reply=Reply(code=421, lines=("no",))))
+
+    monkeypatch.setattr(relay_module, "connect", connect)
+    with pytest.raises(SessionFailed):
+        borrow(relay, 0.0)
+    assert relay.crowded is None
+
+
+def test_a_rate_keeps_jobs_waiting() -> None:
+    """Jobs are handed out as turns are there; each further transaction of a job needs one of its own."""
+    relay = Relay(settings(rate=Rate(count=3, seconds=60.0)))
+    assert relay.limiter is not None
+    relay.limiter.start(-1000.0)
+    relay.take_on("a")
+    relay.take_on("b")
+    relay.begin("a", now=0.0)
+    relay.begin("a", now=1.0)
+    with pytest.raises(NoTurn):
+        relay.begin("a", now=2.0)
+    relay.let_go("a")
+    assert not relay.free(2.0)
+    assert relay.next_free(2.0) == pytest.approx(60.0)
+    relay.let_go("b")
+    assert relay.free(2.0)
+    assert relay.next_free(2.0) is None
+
+
+def test_a_successor_keeps_count_and_the_detour() -> None:
+    """Another configuration of a relay does not give its window away, nor forget where its jobs go."""
+    before = Relay(settings(rate=Rate(count=2, seconds=60.0)))
+    assert before.limiter is not None
+    before.limiter.start(-1000.0)
+    before.begin("a", now=0.0)
+    before.begin("b", now=0.0)
+    before.detour = Detour(instead="backup", since=0.0)
+    after = Relay(settings(rate=Rate(count=3, seconds=60.0)))
+    after.succeed(before)
+    after.begin("c", now=1.0)
+    assert not after.free(1.0)
+    assert after.detour is before.detour
+
+
+def test_the_end_of_the_certificate_is_noted(fresh: Any) -> None:
+    """It is that of the server that was spoken to last."""
+    relay = Relay(settings())
+    fresh.certificate_expires = datetime(2027, 1, 1, tzinfo=UTC)
+    borrow(relay, 0.0)
+    assert relay.certificate_expires == fresh.certificate_expires

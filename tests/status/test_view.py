@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from maildrop.delivery.health import Detour
 from maildrop.delivery.relay import Relay
 from maildrop.delivery.relay_settings import RelaySettings
 from maildrop.smtp import Security, SessionFailed, Stage
@@ -36,15 +37,52 @@ def relay(name: str) -> Relay:
     return Relay(RelaySettings(name=name, host="h", port=25, security=Security.NONE, hostname="me"))
 
 
+_NOTHING: dict[str, object] = {
+    **dict.fromkeys(("why", "since", "until", "instead", "certificate_expires", "notice")),
+    "sessions": 0,
+}
+
+
+def test_a_degraded_relay_tells_where_its_jobs_go() -> None:
+    """It is held, and its jobs go to another meanwhile."""
+    held = relay("a")
+    held.detour = Detour(instead="b", since=1000.0)
+    (healthy,) = view.relays_now([held], loop_now=1000.0, now=NOW)
+    assert (healthy["state"], healthy["instead"]) == ("healthy", None)
+    held.hold(SessionFailed("a", Fault(stage=Stage.CONNECT, what="refused")), now=1000.0)
+    (degraded,) = view.relays_now([held], loop_now=1000.0, now=NOW)
+    assert (degraded["state"], degraded["instead"], degraded["why"]) == ("degraded", "b", "connect: refused")
+
+
+@pytest.mark.parametrize(
+    ("days", "notice"),
+    [
+        (31, None),
+        (12, "the server's certificate ends in 12 days (2026-12-05)"),
+        (-1, "the server's certificate has ended (2026-11-22)"),
+    ],
+)
+def test_a_certificate_that_ends_soon_is_a_notice(days: int, notice: str | None) -> None:
+    """A month before its end there is something to do; the end itself is always told."""
+    made = relay("a")
+    made.certificate_expires = NOW + timedelta(days=days)
+    (told,) = view.relays_now([made], loop_now=0.0, now=NOW)
+    assert told["notice"] == notice
+    assert told["certificate_expires"] == view.stamp(made.certificate_expires)
+
+
 def test_relays_now() -> None:
     """A healthy relay has no why and no until; a held one has both, on the wall clock."""
     healthy, held = relay("a"), relay("b")
     healthy._connecting = 2
     held.hold(SessionFailed("b", Fault(stage=Stage.CONNECT, what="refused")), now=1000.0)
     assert view.relays_now([healthy, held], loop_now=1000.5, now=NOW) == [
-        {"name": "a", "state": "healthy", "why": None, "until": None, "sessions": 2},
-        {"name": "b", "state": "held", "why": "connect: refused", "until": "2026-11-23T08:00:00.623Z", "sessions": 0},
-    ]
+        {**_NOTHING, "name": "a", "state": "healthy", "sessions": 2},
+        {
+            **_NOTHING, "name": "b", "state": "held", "why": "connect: refused", "since": "2026-11-23T07:59:59.623Z",
+            "until": "2026-11-23T08:00:00.623Z",
+        },
+    ]  # fmt: skip
     (late,) = view.relays_now([held], loop_now=2000.0, now=NOW)
     assert late["until"] == "2026-11-23T08:00:00.123Z"
 
