@@ -196,12 +196,17 @@ def test_the_second_is_canceled(start_server: Any, turn: str) -> None:
     recorded: list[TransactionResult] = []
 
     async def talk(session: Session) -> None:
-        second = transaction("second", record=recorded.append)
+        at_its_turn = asyncio.Event()
+
+        async def prepare(_result: TransactionResult) -> None:
+            at_its_turn.set()
+            await asyncio.Event().wait()
+
+        second = transaction("second", record=recorded.append, prepare=prepare)
         one, other = await begin_both(session, transaction("first"), second)
         if turn == "at its turn":
-            one.add_done_callback(lambda _: other.cancel())
-        else:
-            other.cancel()
+            await at_its_turn.wait()
+        other.cancel()
         assert (await one).delivered == ("to-first@example.net",)
         with pytest.raises(asyncio.CancelledError):
             await other
