@@ -237,10 +237,13 @@ def test_floods(
     "extra", ["550 5.7.1 spam", "450 4.7.1 later", "250 2.0.0 thanks again", "421 4.3.2 bye", "#!?"]
 )
 def test_a_reply_too_many(spool_factory: Make, daemon: Start, scripted_server: Any, extra: str) -> None:
-    """A server that answers each message twice does not judge the next one by it: all are sent, each once."""
+    """A server that answers each message twice does not judge the next one by it: all are sent, each once.
+
+    And each transcript tells of its own job alone, though their dialogs overlap.
+    """
     names = [f"job-{number}" for number in range(6)]
     server = scripted_server({". *": [f"250 2.0.0 Ok\r\n{extra}"] * len(names)}, reply_seconds=0.03)
-    spool = spool_factory(server.port, relay={"connections": 1})
+    spool = spool_factory(server.port, relay={"connections": 1}, settle={"transcript": "always"})
     for name in names:
         spool.drop(name)
     running = daemon(spool).wait_started()
@@ -250,6 +253,9 @@ def test_a_reply_too_many(spool_factory: Make, daemon: Start, scripted_server: A
         result = spool.answered(name)
         assert len(result["attempts"]) == 1
         assert not result.get("possible_duplicate")
+        told = (spool.path / "sent" / name / "transcript.log").read_text()
+        assert [one for one in names if f"{one}@" in told] == [name]
+        assert "S: 250 2.0.0 Ok" in told
     assert server.said("MAIL *") > len(names)  # some were asked for behind another message, and once more
     assert running.found("job.failed") == running.found("job.deferred") == []
 
