@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import struct
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from maildrop.smtp import (
     Transcript,
     connect,
 )
+from tests.smtp.certificates import Certificates
 
 LINE = b"a line of text, and then\r\n.\r\n"  # with a dot that would end the message
 
@@ -57,9 +59,10 @@ class DiceServer:
             await self._converse(reader, writer)
         except (Gone, OSError, asyncio.IncompleteReadError):
             if self._dice.random() < 0.3:
-                sock = writer.get_extra_info("socket")
-                with contextlib.suppress(OSError):  # the client was faster
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with contextlib.suppress(OSError, AttributeError):  # the client was faster
+                    writer.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    )
         except Exception as error:
             self.errors.append(repr(error))
         finally:
@@ -146,9 +149,10 @@ def message_of(sender: str) -> bytes:
 class Carriers:
     """Two couriers with one session; each try of a message has a name of its own."""
 
-    def __init__(self, port: int, dice: random.Random, *, lmtp: bool) -> None:
+    def __init__(self, port: int, dice: random.Random, *, lmtp: bool, tls: ssl.SSLContext | None) -> None:
         self._port = port
         self._lmtp = lmtp
+        self._tls = tls
         self._dice = dice
         self._waiting = deque(range(12))
         self._session: Session | None = None
@@ -189,7 +193,8 @@ class Carriers:
             relay="dice",
             host="127.0.0.1",
             port=self._port,
-            security=Security.NONE,
+            security=Security.NONE if self._tls is None else Security.IMPLICIT,
+            tls=self._tls,
             lmtp=self._lmtp,
             hostname="client.example",
             timeouts=Timeouts(greeting=5, ehlo=5, mail=5, rcpt=5, data=5, data_end=5, block=5, quit=5),
@@ -242,11 +247,13 @@ class Carriers:
             self._news.notify_all()
 
 
-async def meet(dice: random.Random, *, lmtp: bool) -> tuple[DiceServer, Carriers]:
+async def meet(
+    dice: random.Random, *, lmtp: bool, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+) -> tuple[DiceServer, Carriers]:
     """Let couriers and a server meet until everything is settled."""
     server = DiceServer(dice, lmtp=lmtp)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, limit=1 << 20)
-    carriers = Carriers(int(listening.sockets[0].getsockname()[1]), dice, lmtp=lmtp)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, limit=1 << 20, ssl=tls and tls[0])
+    carriers = Carriers(int(listening.sockets[0].getsockname()[1]), dice, lmtp=lmtp, tls=tls and tls[1])
     async with asyncio.timeout(60):
         await asyncio.gather(carriers.carry(), carriers.carry())
     if carriers._session is not None:
@@ -271,14 +278,16 @@ def check(server: DiceServer, carriers: Carriers, case: str) -> Counter[str]:
     return Counter(outcome for outcome, _ in carriers.outcomes.values())
 
 
-@pytest.mark.parametrize("lmtp", [False, True], ids=["smtp", "lmtp"])
+@pytest.mark.parametrize("kind", ["smtp", "lmtp", "tls"])
 @pytest.mark.parametrize("seeds", [range(start, start + 10) for start in range(0, 40, 10)], ids=str)
-def test_nothing_is_lost_and_nothing_twice(*, seeds: range, lmtp: bool) -> None:
+def test_nothing_is_lost_and_nothing_twice(seeds: range, kind: str, certificates: Certificates) -> None:
     """What is recorded was taken; what was taken is recorded or in doubt; what is lost or refused was not taken."""
     seen: Counter[str] = Counter()
     followed = 0
+    lmtp = kind == "lmtp"
+    tls = (certificates.servers["good"], certificates.trusting) if kind == "tls" else None
     for seed in seeds:
-        server, carriers = asyncio.run(meet(random.Random(seed), lmtp=lmtp))
+        server, carriers = asyncio.run(meet(random.Random(seed), lmtp=lmtp, tls=tls))
         seen += check(server, carriers, f"seed {seed}")
         followed += carriers.followed
     assert {"delivered", "lost", "refused", *(["delivered to some"] if lmtp else [])} <= set(seen)
