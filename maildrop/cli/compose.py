@@ -51,6 +51,9 @@ def lint_command(jobs: tuple[str, ...], config_path: str | None) -> int:
             code = 65
             for problem in invalid.problems:
                 click.echo(f"{printable(text)}: {problem}")
+        except UsageError as unknown:  # the others are judged all the same; an invalid one decides the exit code
+            code = code or unknown.exit_code
+            click.echo(f"maildropd: {unknown}", err=True)
         else:
             for warning in warnings:
                 click.echo(f"{printable(text)}: warning: {warning}")

@@ -52,6 +52,14 @@ def charset_fault(name: str) -> str:
     return "is not a known character set" + (f"; {meant}" if meant else "")
 
 
+def mime_name(charset: str) -> str:
+    """Return the name that other programs know a character set by (IANA), where Python's own is another."""
+    low = charset.lower()
+    if re.fullmatch(r"cp125[0-8]", low):
+        return f"windows-{low[2:]}"
+    return f"IBM0{low[2:]}" if re.fullmatch(r"cp114[01]", low) else charset
+
+
 def decode_text(octets: bytes, charset: str) -> str:
     """Return the text with CRLF line ends, a final one included, without byte order mark. Raises CharsetError."""
     decode = decoder(charset)

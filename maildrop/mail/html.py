@@ -126,7 +126,7 @@ def _tags(html: str) -> Iterator[_Tag]:
 
 def _behind_comment(html: str, at: int) -> int:
     """Return where to go on behind the start of a comment: inside, if it is one of Outlook's; -1 at the end of all."""
-    if html.startswith("<!--[if", at):
+    if html[at : at + len("<!--[if")].lower() == "<!--[if":
         return at + len("<!--[if")
     end = html.find("-->", at + 2)  # <!--> is a whole comment
     return end + 3 if end >= 0 else -1

@@ -16,9 +16,9 @@ from maildrop.mail.document import AlternativeTable, AttachmentTable, Reading
 from maildrop.mail.media import type_fault, type_of
 from maildrop.mail.model import Alternative, Attachment, BodyFile, Limits
 from maildrop.mail.part import Source, is_text, read_text
-from maildrop.mail.rules import identifier_fault
 
 _FOLDER = "attachments/"
+_CONTENT_ID = re.compile(r"[\w!#$%&'*+/=?^`{|}~.-]{1,200}(?:@[\w.-]{1,200})?", re.ASCII)  # RFC 2392, RFC 5322 3.6.4
 _METHOD = re.compile(r"method\s*=\s*\"?([A-Za-z0-9-]{1,40})\"?", re.ASCII | re.IGNORECASE)  # RFC 5545 8.1
 
 
@@ -87,10 +87,13 @@ def _alternative(reading: Reading, place: str, item: Any, files: Collection[str]
     said = table.type if table.type is not None else type_of(table.path)
     media_type, _, parameters = (part.strip(" ") for part in said.partition(";"))
     fault = type_fault(media_type)
+    if media_type.lower().startswith("message/"):
+        fault = "can't be a form of the text; attach it instead"
     method = _METHOD.fullmatch(parameters) if media_type.lower() == calendar.MEDIA_TYPE else None
     if fault or (parameters and method is None):
-        what = fault or "has a parameter; only text/calendar may have one, its method"
-        reading.add(f"{place}.type", f"'{printable(said, limit=80)}' {what}")
+        what = fault or "has a parameter; the only one is the method of text/calendar"
+        hint = "" if fault else 'the character set has a key of its own: charset = "…"'
+        reading.add(f"{place}.type", f"'{printable(said, limit=80)}' {what}", hint)
     if path is None:
         return None
     return Alternative(
@@ -161,9 +164,9 @@ def _content_id(reading: Reading, place: str, value: str | None) -> str | None:
     if value is None:
         return None
     bare = value.strip(" ").removeprefix("<").removesuffix(">")
-    fault = identifier_fault(bare)
-    if fault:
-        reading.add(place, fault.replace("message identifier", "content_id"))
+    if not _CONTENT_ID.fullmatch(bare) or "=?" in bare:
+        what = "is not a content_id; expected letters, digits and marks such as . - _ without blanks"
+        reading.add(place, what, 'such as "logo" or "logo@example.com"')
     return bare
 
 

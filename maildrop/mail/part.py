@@ -16,7 +16,7 @@ from typing import Protocol
 
 from maildrop.errors import InvalidJob, MaildropError, Problem, printable
 from maildrop.mail import media
-from maildrop.mail.charset import CharsetError, decode_text, plain_ascii
+from maildrop.mail.charset import CharsetError, decode_text, mime_name, plain_ascii
 from maildrop.mail.header import LINE_OCTETS, id_field, parameter_field, text_field
 from maildrop.mail.lines import SLICE_OCTETS, normalized, scan
 from maildrop.mail.model import Attachment
@@ -214,7 +214,7 @@ def attachment_part(source: Source, attachment: Attachment, *, boundary: str) ->
             body, encoding = LinesFile(source=source, size=found.size), "7bit"
         else:
             media_type = media.OCTETS
-    types: dict[str, str] = {"charset": attachment.charset} if attachment.charset is not None else {}
+    types: dict[str, str] = {"charset": mime_name(attachment.charset)} if attachment.charset is not None else {}
     header = parameter_field("Content-Type", media_type, {**types, "name": attachment.name})
     header += f"Content-Transfer-Encoding: {encoding}\r\n".encode("ascii")
     disposition = "inline" if attachment.inline else "attachment"

@@ -17,6 +17,8 @@ from maildrop.mail.html import rewritten
 from maildrop.mail.model import Attachment, Content
 from maildrop.mail.rules import file_name_fault
 
+LARGEST_CHARACTERS = 1_000_000  # looking through them takes up to half a second
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _CID = "cid:"
 _URL_SAFE = "@!$*+-._~"  # of the characters of a Content-ID, those that no HTML, CSS or URL reads as a mark
@@ -37,7 +39,12 @@ class Related:
         self.problems: list[Problem] = []
 
     def rewritten(self, html: str) -> str:
-        """Return the HTML with its references to files of the job as ``cid:`` references; take these files inline."""
+        """Return the HTML with its references to files of the job as ``cid:`` references; take these files inline.
+
+        HTML of more than a million characters, which no client shows, stays as it is: the daemon waits meanwhile.
+        """
+        if len(html) > LARGEST_CHARACTERS or not (self._companions or self._listed):
+            return html
         return rewritten(html, self._replacement)
 
     def missing(self, html: str) -> tuple[str, ...]:

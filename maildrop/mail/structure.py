@@ -39,6 +39,7 @@ OpenSource = Callable[[str], Source]
 _EMPTY = Part(
     header=b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n", body=Octets(b"")
 )
+_MOST_FLOWED = 1024 * 1024  # octets of a text that is cut anew; cutting takes a microsecond for each
 _FLOWED = {"format": "flowed"}
 _FIXED: Mapping[str, str] = {}
 
@@ -96,7 +97,7 @@ class Structure:
             text = self._from_html(html)
         if text is None:
             return None
-        if self.content.flowed:
+        if self.content.flowed and len(text) <= _MOST_FLOWED:
             return text_part(flowed(text.decode()).encode(), "text/plain", _FLOWED, boundary=self.stem)
         return text_part(text, "text/plain", boundary=self.stem)
 

@@ -294,3 +294,16 @@ def test_a_temporary_folder_that_can_not_be_made_is_73(
     done = maildropd("render", EXAMPLES / "invoice-4711", "--open")
     assert (done.code, done.out, opened) == (73, "", [])
     assert "name a file with -o" in done.err
+
+
+def test_lint_judges_the_others_beside_an_unknown_name(maildropd: Any, tmp_path: Path) -> None:
+    """A name that does not exist is told, and every other job is judged; an invalid one decides the exit code."""
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for folder in (good, bad):
+        folder.mkdir()
+        (folder / "envelope.toml").write_text('from = "a@example.com"\nto = "b@example.org"\nsubject = "x"\n')
+    done = maildropd("lint", tmp_path / "gone", good)
+    assert (done.code, f"{good}: fine" in done.out, "gone" in done.err) == (64, True, True)
+    (bad / "envelope.toml").write_text("from = 1")
+    done = maildropd("lint", bad, tmp_path / "gone", good)
+    assert (done.code, f"{good}: fine" in done.out, "gone" in done.err) == (65, True, True)

@@ -288,8 +288,14 @@ def test_control_characters_are_refused_everywhere(line: str, character: str) ->
         ("attachments = [{path = 'f', type = 'pdf'}]", "attachments[0].type: 'pdf' is not a media type"),
         (
             "attachments = [{path = 'f', content_id = 'a b'}]",
-            "attachments[0].content_id: is not a content_id; expected printable ASCII without blanks",
+            "attachments[0].content_id: is not a content_id; expected letters, digits and marks such as . - _ without",
         ),
+        ("attachments = [{path = 'f', content_id = 'a(b'}]", "attachments[0].content_id: is not a content_id"),
+        (
+            "attachments = [{path = 'f', content_id = '=?utf-8?q?x?='}]",
+            "attachments[0].content_id: is not a content_id",
+        ),
+        ("attachments = [{path = 'f', content_id = ''}]", "attachments[0].content_id: is not a content_id"),
         (
             "attachments = [{path = 'f', content_id = 'x'}, {path = 'body.txt', content_id = '<x>'}]",
             "attachments: two files have the content_id 'x'; give each its own",
@@ -301,13 +307,17 @@ def test_control_characters_are_refused_everywhere(line: str, character: str) ->
         ("alternatives = [{path = 'f', type = 'calendar'}]", "alternatives[0].type: 'calendar' is not a media type"),
         (
             "alternatives = [{path = 'f', type = 'text/html; method=REQUEST'}]",
-            "alternatives[0].type: 'text/html; method=REQUEST' has a parameter; only text/calendar may have one",
+            "alternatives[0].type: 'text/html; method=REQUEST' has a parameter; the only one is the method",
         ),
         (
             "alternatives = [{path = 'f', type = 'text/calendar; charset=utf-8'}]",
             "alternatives[0].type: 'text/calendar; charset=utf-8' has a parameter",
         ),
         ("alternatives = [{path = 'f', charset = 'utf8x'}]", "alternatives[0].charset: 'utf8x' is not a known"),
+        (
+            "alternatives = [{path = 'f', type = 'message/rfc822'}]",
+            "alternatives[0].type: 'message/rfc822' can't be a form of the text; attach it instead",
+        ),
         ("flowed = 'yes'", "flowed: must be true or false"),
         ("text_from_html = 1", "text_from_html: must be true or false"),
         ("idempotency_key = 'x'", "idempotency_key: is not available in this version; remove the key"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import email
 import sys
+import time
 from collections.abc import Callable, Mapping
 from email.message import Message as Parsed
 
@@ -268,7 +269,7 @@ def test_calendars_that_can_not_be_sent(composed: Composed) -> None:
     ]
     assert problems(composed, said, {"i.ics": bare})[0].startswith("i.ics: the METHOD is missing, but")
     assert problems(composed, plain, {"i.ics": cancel + REQUEST})[0].startswith(
-        "i.ics: holds calendars with different methods: CANCEL and REQUEST; make one file of each"
+        "i.ics: says different methods: CANCEL and REQUEST; make one file of each"
     )
     way_out = "see RFC 5545, or attach the file instead"
     for content, what in (
@@ -279,6 +280,14 @@ def test_calendars_that_can_not_be_sent(composed: Composed) -> None:
     ):
         [problem] = problems(composed, plain, {"i.ics": content})
         assert problem == f"i.ics: {what}" + ("" if "word" in what else f"; {way_out}")
+    twice = REQUEST.replace(b"METHOD:REQUEST", b"METHOD:REQUEST\r\nMETHOD:CANCEL")
+    assert problems(composed, plain, {"i.ics": twice})[0].startswith(
+        "i.ics: says different methods: CANCEL and REQUEST"
+    )
+    hostile = REQUEST.replace(b"VERSION:2.0", b"X-\x1b]0;owned\x07 " + b"A" * 5000)
+    [problem] = problems(composed, plain, {"i.ics": hostile})
+    assert problem.isprintable()
+    assert len(problem) < 400
     malformed = REQUEST.replace(b"VERSION:", b"VERSION ")
     assert problems(composed, plain, {"i.ics": malformed})[0].startswith("i.ics: is no calendar: ")
     both = 'alternatives = [{path = "i.ics"}, {path = "same.ics"}, {path = "j.ics"}]'
@@ -300,8 +309,8 @@ def test_a_fold_inside_a_character(composed: Composed) -> None:
 
 def test_a_calendar_too_large_to_be_read_at_once() -> None:
     """The daemon waits while a calendar is parsed, so its size is bounded."""
-    with pytest.raises(CalendarError, match="more than 1048576 characters"):
-        method_of("BEGIN:VCALENDAR\r\n" + "x" * 1024 * 1024)
+    with pytest.raises(CalendarError, match="more than 262144 characters"):
+        method_of("BEGIN:VCALENDAR\r\n" + "x" * 256 * 1024)
 
 
 def test_other_forms_than_text_go_bit_for_bit(composed: Composed) -> None:
@@ -355,6 +364,35 @@ def test_a_text_is_made_from_html_only_on_request(composed: Composed) -> None:
     assert own == "mine\r\n"
     assert composed_tree(composed, "text_from_html = true", {"body.txt": b"t"}) == ["text/plain"]
     assert composed_tree(composed, "text_from_html = true", {"body.html": b"<br>"}) == ["text/html"]
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<table>" + ("<tr>" + "<td>cell" * 10) * 1000,
+        "<table><tr><td>" + "w" * 40000 + "<tr><td>x" * 6000,
+        "<table><tr>" + "<td>x" * 9000 + "<tr><td>y" * 5000,
+        "<table><tr><td>" + "<br>" * 12000 + "<td>x" * 10000,
+        "<td><table>" * 9000,
+        "<pre>x" + " " * 99000 + "y",
+        "<div>" * 16000 + "x",
+        "<ul><li>x" * 10000,
+        "<p " + " ".join(f"a{number}" for number in range(14000)) + ">",
+    ],
+)
+def test_no_html_takes_long_to_make_a_text_of(html: str) -> None:
+    """The daemon does nothing else meanwhile, so tables, blanks and nesting cost time and space in proportion."""
+    started = time.process_time()
+    text = text_of(html[:LARGEST_CHARACTERS])
+    assert time.process_time() - started < 5  # minutes, if a cell were as large as the largest
+    assert len(text or "") < 10 * LARGEST_CHARACTERS
+
+
+def test_larger_html_and_text_go_as_they_are(composed: Composed) -> None:
+    """Beyond a million characters nobody reads a mail: references are not looked for, and no text is cut anew."""
+    html = b'<img src="a.png">' + b" " * 1_000_000
+    assert composed_tree(composed, "", {"body.html": html, "a.png": b"P"}) == ["text/html"]
+    assert b"flowed" not in composed(HEAD + "flowed = true", {"body.txt": b"x\n" * 600_000})[1]
 
 
 def test_html_too_large_for_a_text_goes_without_one() -> None:

@@ -35,7 +35,7 @@ _MESSAGES = (  # and whether each can go as message/rfc822
     (b"From: a@x.example\n\n\xc3\xa9", False),
     (b"From: a@x.example\n\n\0", False),
 )
-_CONTENT_IDS = ("logo", "a.b@x.example", "a+b", "a%b", "a&b", "'", '"', "(x)", "=?utf-8?q?x?=", "x" * 300)
+_CONTENT_IDS = ("logo", "a.b@x.example", "a+b", "a%b", "a&b", "'", "{x}|~", "a=b?c/d", "x" * 190)
 _PICTURES = (
     *("logo.png", "größe 1.png", "a&b.png", "it's.png", "%41.png", "100%.png", "(x).png", "日本.png", "a+b.png"),
     *("x;y,z.png", "[1].png", '"q".png', "a=b.png", "#1.png", "what?.png", "&amp;.png", "a:b.png", "cid.png"),
@@ -67,7 +67,8 @@ def attached(random: Random, index: int, *, stem: str) -> Attached:
         table["type"] = declared
     parameters = {}
     if drawn(random, 8):
-        parameters["charset"] = table["charset"] = random.choice(("shift_jis", "utf-8", "cp1252"))
+        said, sent_as = random.choice((("shift_jis", "shift_jis"), ("utf-8", "utf-8"), ("cp1252", "windows-1252")))
+        table["charset"], parameters["charset"] = said, sent_as
     description = ""
     if drawn(random, 5):
         description = table["description"] = strings.line(random)
