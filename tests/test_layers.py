@@ -38,6 +38,7 @@ HOMES = {
     "authlib": {"smtp.tokenserver"},
     "click": {"cli"},
     "dkim": {"mail.dkim"},
+    "dns": {"delivery.resolver"},
     "httpx": {"smtp.tokenserver"},
     "icalendar": {"mail.calendar"},
     "idna": {"mail.address"},
@@ -61,7 +62,16 @@ WIRE = {"smtp.session", "smtp.pump", "smtp.wire", "smtp.waiting"}
 STDLIB_HOMES = {
     "asyncio": WIRE
     | {"smtp.sources", "smtp.oauth", "smtp.tokenserver"}
-    | {"delivery.courier", "delivery.visit", "delivery.relay", "delivery.commit", "status.probe", "daemon", "cli.demo"},
+    | {
+        "delivery.courier",
+        "delivery.visit",
+        "delivery.relay",
+        "delivery.commit",
+        "delivery.resolver",
+        "status.probe",
+        "daemon",
+        "cli.demo",
+    },
     "smtplib": set[str](),  # serves in the tests, as a second opinion
     "socket": WIRE | {"cli.demo"},  # which looks for a free port for its sink
     "socketserver": set[str](),

@@ -21,7 +21,7 @@ from maildrop.config.signing import signer_of
 from maildrop.config.tokens import rotation_notice
 from maildrop.config.values import ReportProblem
 from maildrop.delivery.mailing import MailingSettings
-from maildrop.delivery.relay_settings import RelaySettings
+from maildrop.delivery.relay_settings import Protocol, RelaySettings
 from maildrop.delivery.retry import RetrySettings
 from maildrop.delivery.route import Route
 from maildrop.delivery.senders import Accounts
@@ -126,7 +126,8 @@ def load(path: str, *, secrets: bool = True) -> Config:
         signer = signer_of(document.dkim, secrets=secrets and not judged, problem=problem)
     if problems:
         raise ConfigurationError(path, problems)
-    mailing = replace(_mailing(document, defaults, hostname), signer=signer)
+    direct = frozenset(name for name, relay in relays.items() if relay.protocol is Protocol.MX)
+    mailing = replace(_mailing(document, defaults, hostname), signer=signer, direct=direct)
     return _config(path, document, relays, mailing)
 
 

@@ -45,6 +45,7 @@ class TimeoutsTable(Model):
 
 _PORTS = {Security.STARTTLS: 587, Security.IMPLICIT: 465, Security.OPPORTUNISTIC: 25, Security.NONE: 25}
 _LMTP_PORT = 24  # RFC 2033 5 forbids 25
+_MX_PORT = 25
 
 
 def _preset(value: object) -> object:
@@ -63,14 +64,16 @@ class RelayTable(Model):
         BeforeValidator(_preset),
         Field(description=f"what is not written is as {', '.join(PRESETS)} want it"),
     ] = None
-    protocol: Annotated[Protocol, Loose, Field(description="smtp or lmtp")] = Protocol.SMTP
+    protocol: Annotated[Protocol, Loose, Field(description="smtp, lmtp, or mx: direct delivery")] = Protocol.SMTP
     host: Annotated[HostName | None, Field(description="name or address")] = None
     port: Annotated[
         int | None, Field(ge=1, le=65535, description="587; 465 with implicit TLS; 25 with none; 24 for LMTP")
     ] = None
     socket: Annotated[AbsolutePath | None, Field(description="unix socket, instead of a host; for LMTP")] = None
     tls: Annotated[
-        Security | None, Loose, Field(description="starttls (none over a socket), implicit, opportunistic or none")
+        Security | None,
+        Loose,
+        Field(description="starttls, implicit, opportunistic (default with mx) or none (over a socket)"),
     ] = None
     ca_file: Annotated[Path | None, Field(description="certificates to trust instead of the system's")] = None
     pin_sha256: Annotated[Pins, Field(description="public keys, one of which has to be the server's")] = []
@@ -106,11 +109,17 @@ class RelayTable(Model):
     @property
     def security(self) -> Security:
         """What ``tls`` says or, where it says nothing, means."""
-        return self.tls or (Security.STARTTLS if self.socket is None else Security.NONE)
+        if self.tls is not None:
+            return self.tls
+        if self.protocol is Protocol.MX:  # most servers have certificates that nobody could verify
+            return Security.OPPORTUNISTIC
+        return Security.STARTTLS if self.socket is None else Security.NONE
 
     @property
     def number(self) -> int:
         """The port that is written, or the one that goes with protocol and TLS."""
         if self.port is not None:
             return self.port
+        if self.protocol is Protocol.MX:
+            return _MX_PORT
         return _LMTP_PORT if self.protocol is Protocol.LMTP else _PORTS[self.security]

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from importlib.util import find_spec
 
 from maildrop.config.credentials import credentials_of
 from maildrop.config.relay_table import RelayTable
@@ -32,12 +33,14 @@ def relay_of(
     opened.
     """
     key = f"relays.{name}"
-    if not (table.host or table.socket or judged & {"host", "socket", "preset"}):
+    is_direct = table.protocol is Protocol.MX
+    if not (is_direct or table.host or table.socket or judged & {"host", "socket", "preset"}):
         problem(f"{key}.host", "is missing", "name the server, or, with protocol = 'lmtp', a socket")
-    for place, what, hint in (*_socket_faults(table), *_tls_faults(table)):
+    faults = _direct_faults(table) if is_direct else _socket_faults(table)
+    for place, what, hint in (*faults, *_tls_faults(table)):
         problem(f"{key}.{place}", what, hint)
     credentials = None
-    if table.auth is not None:
+    if table.auth is not None and not is_direct:
         credentials = credentials_of(name, table, table.auth, secrets=secrets, problem=problem)
     settings = RelaySettings(
         name=name,
@@ -69,6 +72,15 @@ def relay_of(
 
 
 _Fault = tuple[str, str, str]  # key, what, hint
+
+
+def _direct_faults(table: RelayTable) -> Iterator[_Fault]:
+    for place in ("host", "socket", "auth"):
+        if getattr(table, place) is not None:
+            what = "is of no use with protocol = 'mx': each recipient's domain names its servers"
+            yield place, what, "remove it, or the protocol"
+    if find_spec("dns") is None:
+        yield "protocol", "'mx' needs the package dnspython, which is not installed", "pip install 'maildrop[mx]'"
 
 
 def _socket_faults(table: RelayTable) -> Iterator[_Fault]:

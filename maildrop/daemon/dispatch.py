@@ -87,7 +87,7 @@ class Dispatch:
         if self.pause.until(now) is not None:
             return
         while not self.stopping and (turn := self.agenda.take(self.fleet.relays, now)) is not None:
-            self.fleet.take_on(turn.relay, turn.work.name, turn.leg.relays, now=now)
+            self.fleet.take_on(turn.relay, turn.work.name, turn.leg.way, now=now)
             task = asyncio.create_task(self._carry(turn), name=turn.work.name)
             self._tasks[task] = turn
             task.add_done_callback(self._carried)
@@ -107,7 +107,7 @@ class Dispatch:
         loaded = work.loaded
         if loaded is None:
             return Carried(next=Next.SETTLED)
-        leg = next((leg for leg in loaded.open_legs if leg.relays == turn.leg.relays), None)
+        leg = next((leg for leg in loaded.open_legs if leg.way == turn.leg.way), None)
         if leg is None:  # the job reads otherwise than before it waited
             return Carried(next=Next.AGAIN)
         return await self.admission.courier.carry(loaded, leg, turn.relay, broken=work.broken)
@@ -175,7 +175,7 @@ class Dispatch:
 
     def _hold(self, relay: Relay, failure: SessionFailed, now: float) -> None:
         """Hold the relay; jobs that wait for it alone let their descriptors go."""
-        self.fleet.hold(relay, failure, now=now, waiting=self.agenda.waiting(relay.name) + 1)
+        self.fleet.hold(relay, failure, now=now, waiting=self.agenda.waiting(relay) + 1)
         for work in self.agenda.parked_works(self.fleet.relays):
             _release(work)
 

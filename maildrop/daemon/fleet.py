@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 
 from maildrop import log
+from maildrop.delivery.direct import relay_for
 from maildrop.delivery.health import Detour, is_ending
 from maildrop.delivery.relay import Relay
 from maildrop.delivery.relay_settings import RelaySettings
+from maildrop.delivery.route import Way
 from maildrop.smtp import Session, SessionFailed
 
 _PARTING_SECONDS = 1.0  # for QUIT at the very end; every mail is settled by then
@@ -24,7 +26,7 @@ class Fleet:
         """Open nothing yet; ``now`` is the wall clock, by which certificates end."""
         self._today = now
         self._remarked: dict[tuple[str, str], date] = {}
-        self.relays: dict[str, Relay] = {name: Relay(each) for name, each in settings.items()}
+        self.relays: dict[str, Relay] = {name: relay_for(each) for name, each in settings.items()}
         self._parting: set[asyncio.Task[None]] = set()
 
     def hold(self, relay: Relay, failure: SessionFailed, *, now: float, waiting: int) -> None:
@@ -33,7 +35,7 @@ class Fleet:
         seconds = relay.hold(failure, now=now)
         if before is None or (failure.configuration and relay.hold_state is not before):
             log.relay_held(
-                relay=relay.name,
+                relay=relay.title,
                 stage=failure.stage.value,
                 why=failure.what,
                 hint=failure.hint or None,
@@ -45,24 +47,25 @@ class Fleet:
         """Note that a relay took part in a conversation about this job."""
         ended = relay.heal(job)
         if ended is not None:
-            log.relay_healthy(relay=relay.name, held_seconds=now - ended.since)
+            log.relay_healthy(relay=relay.title, held_seconds=now - ended.since)
         detour = relay.detour
         if detour is not None and relay.hold_state is None:
             relay.detour = None
             log.relay_restored(
-                relay=relay.name, instead=detour.instead, jobs=detour.jobs, degraded_seconds=now - detour.since
+                relay=relay.title, instead=detour.instead, jobs=detour.jobs, degraded_seconds=now - detour.since
             )
 
-    def take_on(self, relay: Relay, job: str, route: Sequence[str], *, now: float) -> None:
+    def take_on(self, relay: Relay, job: str, way: Way, *, now: float) -> None:
         """Hand a job to a relay; said when that is not the one which the route names first, because it is held."""
         relay.take_on(job)
-        first = self.relays.get(route[0])
-        if first is None or first is relay or first.hold_state is None or relay.hold_state is not None:
+        (name, *_), domain = way
+        first = self.relays[name].towards(domain) if name in self.relays else relay
+        if first is relay or first.hold_state is None or relay.hold_state is not None:
             return
         if first.detour is None:
-            first.detour = Detour(instead=relay.name, since=now)
-            log.relay_degraded(relay=first.name, instead=relay.name, why=first.hold_state.why)
-        first.detour.instead = relay.name
+            first.detour = Detour(instead=relay.title, since=now)
+            log.relay_degraded(relay=first.title, instead=relay.title, why=first.hold_state.why)
+        first.detour.instead = relay.title
         first.detour.jobs += 1
 
     def next_free(self, now: float) -> float | None:
@@ -79,7 +82,7 @@ class Fleet:
                 del self.relays[name]
         for name, each in settings.items():
             if name not in self.relays:
-                self.relays[name] = Relay(each)
+                self.relays[name] = relay_for(each)
                 if name in before:
                     self.relays[name].succeed(before[name])
 
@@ -94,7 +97,9 @@ class Fleet:
 
     def tidy_one(self, relay: Relay, now: float) -> None:
         """Let the sessions of one relay go whose time is over; it may be one that the configuration has no more."""
-        self._part(relay.take_parting(now) if self.relays.get(relay.name) is relay else relay.drain())
+        known = self.relays.get(relay.name)
+        is_known = known is not None and known.towards(relay.domain) is relay
+        self._part(relay.take_parting(now) if is_known else relay.drain())
         self._remark(relay)
 
     def _remark(self, relay: Relay) -> None:

@@ -16,9 +16,9 @@ from datetime import datetime
 from maildrop.delivery.health import Health
 from maildrop.delivery.load import Loaded
 from maildrop.delivery.relay import Relay
-from maildrop.delivery.route import Leg
+from maildrop.delivery.route import Leg, Way
 
-Line = tuple[tuple[str, ...], ...]  # the relays of each leg that a job still has
+Line = tuple[Way, ...]  # the ways of the legs that a job still has
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Agenda:
         if not front:
             self._next += 1
             work.sequence = self._next
-        line = tuple(leg.relays for leg in work.legs)
+        line = tuple(leg.way for leg in work.legs)
         heapq.heappush(self._lines.setdefault(line, []), (work.order, work))
 
     def take(self, relays: Mapping[str, Relay], now: float) -> Turn | None:
@@ -71,8 +71,8 @@ class Agenda:
         best: tuple[tuple[int, int], Line, int, Relay] | None = None
         for line, waiting in self._lines.items():
             if waiting and (best is None or waiting[0][0] < best[0]):
-                for index, names in enumerate(line):
-                    relay = choose(names, relays, now)
+                for index, way in enumerate(line):
+                    relay = choose(way, relays, now)
                     if relay is not None:
                         best = (waiting[0][0], line, index, relay)
                         break
@@ -84,12 +84,12 @@ class Agenda:
             del self._lines[line]
         return Turn(work=work, leg=work.legs[index], relay=relay)
 
-    def waiting(self, relay: str | None = None) -> int:
+    def waiting(self, relay: Relay | None = None) -> int:
         """Return how many jobs wait, for one relay or in all."""
         return sum(
             len(waiting)
             for line, waiting in self._lines.items()
-            if relay is None or any(relay in names for names in line)
+            if relay is None or any(relay.name in names and relay.domain in (None, domain) for names, domain in line)
         )
 
     def parked(self, relays: Mapping[str, Relay]) -> int:
@@ -114,9 +114,10 @@ class Agenda:
         return [work for _, work in works]
 
 
-def choose(names: tuple[str, ...], relays: Mapping[str, Relay], now: float) -> Relay | None:
+def choose(way: Way, relays: Mapping[str, Relay], now: float) -> Relay | None:
     """Return the relay of a route that takes a job now: the first not held, unless an earlier one may be probed."""
-    for relay in (relays[name] for name in names if name in relays):
+    names, domain = way
+    for relay in (relays[name].towards(domain) for name in names if name in relays):
         if relay.free(now):
             return relay
         if relay.health is not Health.HELD:
@@ -125,4 +126,6 @@ def choose(names: tuple[str, ...], relays: Mapping[str, Relay], now: float) -> R
 
 
 def _is_parked(line: Line, relays: Mapping[str, Relay]) -> bool:
-    return all(relays[name].health is Health.HELD for names in line for name in names if name in relays)
+    return all(
+        relays[name].towards(domain).health is Health.HELD for names, domain in line for name in names if name in relays
+    )

@@ -15,7 +15,8 @@ from datetime import datetime
 from maildrop import log
 from maildrop.delivery.commit import Commit
 from maildrop.delivery.load import Loaded
-from maildrop.delivery.outcome import Judgement, Scope, judge_loss
+from maildrop.delivery.mx import Nowhere
+from maildrop.delivery.outcome import Judgement, Scope, Verdict, judge_loss
 from maildrop.delivery.relay import NoTurn, Relay
 from maildrop.delivery.retry import MAX_BROKEN_SESSIONS
 from maildrop.delivery.route import Leg
@@ -24,7 +25,7 @@ from maildrop.delivery.visit import MessageChanged, Visit
 from maildrop.errors import InvalidJob
 from maildrop.mail.envelope import InDoubt
 from maildrop.mail.part import SourceChanged
-from maildrop.smtp import Session, SessionFailed, SessionLost, Stage, Transcript
+from maildrop.smtp import Reply, Session, SessionFailed, SessionLost, Stage, Transcript
 from maildrop.smtp.steps import Fault
 from maildrop.spool.durable import is_local_trouble
 from maildrop.spool.job import Job
@@ -81,7 +82,11 @@ class Courier:
             try:
                 session, reused = await relay.borrow(clock=loop.time)
             except SessionFailed as failure:
-                return Carried(next=Next.AGAIN, failure=failure)
+                if relay.domain is None:
+                    return Carried(next=Next.AGAIN, failure=failure)
+                return await self._unreachable(visit, Status.DEFERRED, failure)
+            except Nowhere as nowhere:
+                return await self._unreachable(visit, Status.REJECTED, nowhere.reply)
             try:
                 judgement = await visit.deliver(session)
                 return await self._decide(visit, session, judgement, broken)
@@ -98,6 +103,17 @@ class Courier:
                 return await self._decide(visit, session, judge_loss(lost, visit.asked), broken)
             finally:
                 relay.give_back(session, now=loop.time())
+
+    async def _unreachable(self, visit: Visit, status: Status, why: SessionFailed | Reply) -> Carried:
+        """Conclude an attempt at a domain of the recipients' own: whose servers never answer, that is their fault."""
+        loaded, failure = visit.loaded, why if isinstance(why, SessionFailed) else None
+        reply = None if isinstance(why, SessionFailed) else why
+        stage, text = (Stage.LOOKUP, "") if failure is None else (failure.stage, failure.what)
+        paths = [path for path in visit.leg.forward_paths if path not in visit.decided]
+        verdicts = (Verdict(path=path, status=status, stage=stage, reply=reply, text=text) for path in paths)
+        visit.enter(Judgement(scope=Scope.RECIPIENTS, verdicts=tuple(verdicts)), None)
+        loaded.visited.update(visit.leg.forward_paths)
+        return replace(await self.settler.conclude(loaded), failure=failure)
 
     async def _decide(self, visit: Visit, session: Session, judgement: Judgement, broken: int) -> Carried:
         """Say what follows from a conversation."""

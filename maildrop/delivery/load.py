@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from maildrop.delivery.account import Account
@@ -34,8 +34,7 @@ class Loaded:
         """Return the legs with recipients who want the mail and had no try since the job was loaded."""
         wanted = set(self.account.open_paths) - self.visited
         reduced = (
-            Leg(relays=leg.relays, forward_paths=tuple(path for path in leg.forward_paths if path in wanted))
-            for leg in self.legs
+            replace(leg, forward_paths=tuple(path for path in leg.forward_paths if path in wanted)) for leg in self.legs
         )
         return tuple(leg for leg in reduced if leg.forward_paths)
 

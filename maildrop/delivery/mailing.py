@@ -33,6 +33,7 @@ class MailingSettings:
     dialect: Dialect = Dialect.AUTO
     domain: str = "localhost"
     relays: tuple[str, ...] = ()
+    direct: frozenset[str] = frozenset()  # those of them that deliver to each domain by itself
     routes: tuple[Route, ...] = ()
     signer: Signer | None = None
     accounts: Accounts = field(default_factory=Accounts)
@@ -162,6 +163,7 @@ def route_of(name: str, delivery: Delivery, settings: MailingSettings) -> tuple[
         settings.routes,
         every_relay=settings.relays,
         wanted=delivery.relays,
+        direct=settings.direct,
         sender=delivery.reverse_path,
         forward_paths=delivery.forward_paths,
         job=name,

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
 from maildrop.delivery.health import Detour, Health, Hold
+from maildrop.delivery.mx import Nowhere
 from maildrop.delivery.rate import Limiter
 from maildrop.delivery.relay_settings import RelaySettings, endpoint_of
 from maildrop.delivery.retry import CONFIGURATION_HOLD_SECONDS, hold_seconds
-from maildrop.smtp import Session, SessionFailed, Transcript, connect
+from maildrop.smtp import Endpoint, Session, SessionFailed, Transcript, connect
 
 _COURIERS = 2  # for each session: the next job stands ready when a message has been handed over
 _CROWDED_SECONDS = 60.0  # before one more session is tried at a server that had no room for it
@@ -29,8 +30,10 @@ class NoTurn(Exception):
 class Relay:
     """One next hop; owned by the coordinator's loop."""
 
-    def __init__(self, settings: RelaySettings) -> None:
-        """Open nothing yet."""
+    domain: str | None = None  # of the recipients it is for, where each domain has a relay of its own
+
+    def __init__(self, settings: RelaySettings, *, endpoint: Endpoint | None = None) -> None:
+        """Open nothing yet. Raises OSError if a file of certificates can't be read."""
         self.settings = settings
         self.name = settings.name
         self.hold_state: Hold | None = None
@@ -47,7 +50,7 @@ class Relay:
         self._idle: list[Session] = []
         self._waiting: deque[asyncio.Future[Session | None]] = deque()  # couriers that want a session
         self._parting: list[Session] = []
-        self._endpoint = endpoint_of(settings)
+        self._endpoint = endpoint or endpoint_of(settings)
 
     @property
     def health(self) -> Health:
@@ -73,6 +76,19 @@ class Relay:
     def standing_by(self) -> int:
         """How many couriers wait for a session."""
         return sum(not turn.done() for turn in self._waiting)
+
+    @property
+    def title(self) -> str:
+        """What people are shown."""
+        return self.name if self.domain is None else f"{self.name} ({self.domain})"
+
+    def towards(self, _domain: str | None) -> Relay:
+        """Return the relay that takes mail for a domain."""
+        return self
+
+    def troubled(self) -> Iterator[Relay]:
+        """Yield the held relays of single domains."""
+        yield from ()
 
     def free(self, now: float) -> bool:
         """Tell whether a courier may take a job to it now: below its connections, or as the probe of a held relay."""
@@ -188,6 +204,10 @@ class Relay:
         """Tell whether the message that the session's server is judging is the one that the offer was made for."""
         return session.takes_another and self._offered.get(session) == session.messages
 
+    async def _open(self, endpoint: Endpoint) -> Session:
+        """Open a session; raises SessionFailed."""
+        return await connect(endpoint, transcript=Transcript())
+
     def _most(self, now: float) -> int:
         return self._room if now < self._crowded_until else self.settings.connections
 
@@ -195,9 +215,9 @@ class Relay:
         """Open a session; None if the server has no room for one more beside those that are open."""
         self._connecting += 1
         try:
-            session = await connect(self._endpoint, transcript=Transcript())
-        except SessionFailed as failure:
-            if self._is_crowded(failure):
+            session = await self._open(self._endpoint)
+        except (SessionFailed, Nowhere) as failure:
+            if isinstance(failure, SessionFailed) and self._is_crowded(failure):
                 self._room, self._crowded_until = len(self._in_use) + len(self._idle), clock() + _CROWDED_SECONDS
                 return None
             for turn in self._waiting:  # it would be the same for them

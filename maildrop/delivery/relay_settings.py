@@ -19,14 +19,15 @@ class Protocol(StrEnum):
 
     SMTP = "smtp"
     LMTP = "lmtp"  # a reply for each recipient (RFC 2033)
+    MX = "mx"  # SMTP, to the servers that the DNS names for each recipient's domain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
     """``[relays.NAME]``: where it is, how to speak to it, and its limits (seconds, octets).
 
-    There is either a ``host`` with a ``port``, or a ``socket``. ``stamps`` tell whether the files named here are still
-    the ones that were read: settings with other stamps are other settings.
+    There is either a ``host`` with a ``port``, or a ``socket``, or with ``mx`` just a port. ``stamps`` tell whether the
+    files named here are still the ones that were read: settings with other stamps are other settings.
     """
 
     name: str
@@ -56,7 +57,7 @@ class RelaySettings:
     @property
     def place(self) -> str:
         """Where it is, for people."""
-        return self.socket if self.socket is not None else f"{self.host}:{self.port}"
+        return self.socket if self.socket is not None else f"{self.host or self.protocol}:{self.port}"
 
 
 class KeyIsEncrypted(ValueError):
@@ -86,10 +87,13 @@ def _refuse_to_ask() -> str:
 
 
 def endpoint_of(settings: RelaySettings) -> Endpoint:
-    """Return the relay as a place to talk to; raises as `tls_context` does."""
+    """Return the relay as a place to talk to; raises as `tls_context` does.
+
+    With ``mx`` the host is a mere word: there is a place only for each domain.
+    """
     return Endpoint(
         relay=settings.name,
-        host=settings.host,
+        host="mx" if settings.protocol is Protocol.MX else settings.host,
         port=settings.port,
         socket=settings.socket,
         security=settings.security,

@@ -132,20 +132,20 @@ class Visit:
             verdict.status is Status.DELIVERED or verdict.stage is Stage.RCPT for verdict in judgement.verdicts
         )
 
-    def enter(self, judgement: Judgement, session: Session) -> None:
+    def enter(self, judgement: Judgement, session: Session | None) -> None:
         """Take the verdicts into the account, as part of this visit's one attempt."""
         self.account.apply(judgement.verdicts, relay=self.relay.name)
         self.verdicts.update({verdict.path: verdict for verdict in judgement.verdicts})
         self._count(self.account, session, self.verdicts)
 
-    def _count(self, account: Account, session: Session, verdicts: dict[str, Verdict]) -> None:
+    def _count(self, account: Account, session: Session | None, verdicts: dict[str, Verdict]) -> None:
         del account.attempts[self.attempts_before :]
         account.attempted(
             started=self.started,
             seconds=(self.now() - self.started).total_seconds(),
             relay=self.relay.name,
-            peer=session.peer,
-            tls=session.tls,
+            peer=None if session is None else session.peer,
+            tls=None if session is None else session.tls,
             statuses=[verdict.status for verdict in verdicts.values()],
         )
 

@@ -64,7 +64,8 @@ async def _connect_once(endpoint: Endpoint, transcript: Transcript) -> Session:
         if endpoint.socket is not None:
             sock, address = await dial_socket(endpoint.socket, endpoint.timeouts.connect)
         else:
-            sock, address = await dial(endpoint.host, endpoint.port, endpoint.timeouts.connect)
+            seconds = endpoint.timeouts.connect
+            sock, address = await dial(endpoint.host, endpoint.port, seconds, known=endpoint.addresses)
     except Unreachable as error:
         transcript.note(str(error))
         raise SessionFailed(endpoint.relay, Fault(stage=error.stage, what=str(error))) from error

@@ -60,6 +60,7 @@ class Endpoint:
     hostname: str
     host: str = ""
     port: int = 0
+    addresses: tuple[str, ...] = ()  # where the host is, if somebody has looked it up already
     socket: str | None = None
     credentials: Credentials | None = None
     source: CredentialsSource | None = None  # where `connect` gets the credentials for each session

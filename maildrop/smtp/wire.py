@@ -32,8 +32,12 @@ class Unreachable(Exception):
         self.stage = stage
 
 
-async def dial(host: str, port: int, seconds: float) -> tuple[socket.socket, str]:
+async def dial(
+    host: str, port: int, seconds: float, *, known: tuple[str, ...] = ()
+) -> tuple[socket.socket, str]:
     """Look up and connect within ``seconds`` in all; return the socket and the address it reached.
+
+    With ``known`` addresses nothing is looked up.
 
     IPv6 and IPv4 addresses are tried in the resolver's order, each with its fair share of the time, so that one dead
     address does not use up the others' turn. Raises `Unreachable`; OSError only if this machine is out of descriptors
@@ -41,7 +45,7 @@ async def dial(host: str, port: int, seconds: float) -> tuple[socket.socket, str
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    addresses = await _look_up(host, port, seconds)
+    addresses = [_address(one, port) for one in known] or await _look_up(host, port, seconds)
     failures: list[str] = []
     for tried, (family, address) in enumerate(addresses):
         share = (deadline - loop.time()) / (len(addresses) - tried)
@@ -70,6 +74,10 @@ async def dial_socket(path: str, seconds: float) -> tuple[socket.socket, str]:
 
 
 _Address = tuple[str | int, ...]
+
+
+def _address(text: str, port: int) -> tuple[socket.AddressFamily, _Address]:
+    return (socket.AF_INET6 if ":" in text else socket.AF_INET), (text, port)
 
 
 async def _look_up(host: str, port: int, seconds: float) -> list[tuple[socket.AddressFamily, _Address]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
-from maildrop.delivery.relay_settings import RelaySettings, endpoint_of
+from maildrop.delivery.relay_settings import Protocol, RelaySettings, endpoint_of
 from maildrop.errors import printable
 from maildrop.smtp import CredentialsUnavailable, Endpoint, SessionFailed, Stage, Timeouts, connect
 from maildrop.status.findings import CONFIGURATION, UNAVAILABLE, Finding, failed
@@ -64,6 +64,9 @@ def probe_all(
 
 
 async def _probe(suspect: Suspect, witness: Witness, step_seconds: float) -> list[Finding]:
+    if suspect.settings.protocol is Protocol.MX:
+        what = "direct delivery: each recipient's domain names its servers, there is none to try"
+        return [*suspect.notes, Finding(step="lookup", what=what)]
     clock = asyncio.get_running_loop().time
     endpoint = endpoint_of(suspect.settings)
     endpoint = replace(endpoint, timeouts=_shortened(endpoint.timeouts, step_seconds))

@@ -27,13 +27,13 @@ _WAITING = (State.INCOMING, State.ACTIVE, State.DEFERRED)  # where the oldest un
 def relays_now(relays: Iterable[Relay], *, loop_now: float, now: datetime) -> list[dict[str, Any]]:
     """Return the state of each relay; ``loop_now`` is the loop's clock, in which holds are kept."""
     picture: list[dict[str, Any]] = []
-    for relay in relays:
+    for relay in (one for each in relays for one in (each, *each.troubled())):
         hold = relay.hold_state
         until = None if hold is None else now + timedelta(seconds=max(0.0, hold.until - loop_now))
         since = None if hold is None else now - timedelta(seconds=max(0.0, loop_now - hold.since))
         picture.append(
             {
-                "name": relay.name,
+                "name": relay.title,
                 "state": relay.state.value,
                 "why": None if hold is None else hold.why,
                 "since": stamp(since),

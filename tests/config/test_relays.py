@@ -187,3 +187,23 @@ def test_a_file_that_was_replaced_makes_other_settings(identity: tuple[Path, Pat
     assert load(lines) == before
     os.utime(certificate, (1, 1))
     assert load(lines) != before
+
+
+def test_direct_delivery_needs_nothing_but_its_name(load: Load) -> None:
+    """Port 25, and encrypted where the servers offer it."""
+    relay = load('protocol = "mx"')
+    assert (relay.protocol, relay.security, relay.port, relay.place) == (
+        Protocol.MX,
+        Security.OPPORTUNISTIC,
+        25,
+        "mx:25",
+    )
+    assert load('protocol = "mx"\ntls = "starttls"').security is Security.STARTTLS
+
+
+def test_direct_delivery_needs_its_package(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where dnspython is missing the start stops with the command that mends it."""
+    monkeypatch.setattr("maildrop.config.relays.find_spec", lambda _name: None)
+    assert problems(load, 'protocol = "mx"') == [
+        "protocol: 'mx' needs the package dnspython, which is not installed; pip install 'maildrop[mx]'"
+    ]

@@ -142,6 +142,7 @@ class Land:
         self.now = datetime(2026, 11, 23, 8, tzinfo=UTC)
         self.relays = {"main": FakeRelay(name="main")}
         self.sessions: list[FakeSession] = []
+        self.tables = ""  # of relays, instead of those that are made
         self.extra = ""  # more lines; the last table before them is the last relay's
         self.min_free = 0.0
         self.notify = notify
@@ -151,7 +152,8 @@ class Land:
         """Write and load the configuration."""
         if extra is not None:
             self.extra = extra
-        relays = "".join(f'[relays.{name}]\nhost = "localhost"\ntls = "none"\n' for name in self.relays)
+        made = "".join(f'[relays.{name}]\nhost = "localhost"\ntls = "none"\n' for name in self.relays)
+        relays = self.tables or made
         text = (
             f'[spool]\npath = "{self.path}"\nvolatile = true\nmin_free = {self.min_free}\n[intake]\nmode = "rename"\n'
         )
@@ -244,6 +246,12 @@ class Land:
     def result(self, name: str = "job") -> Result:
         """Read the record of the job, wherever it is."""
         return load_record((self.path / self.where(name) / name / "result.toml").read_bytes())
+
+
+@pytest.fixture
+def plain_land(tmp_path: Path) -> Land:
+    """Make a land whose daemon connects to whatever its relays say."""
+    return Land(tmp_path, [])
 
 
 @pytest.fixture

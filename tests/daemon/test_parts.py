@@ -181,7 +181,7 @@ class TestFleet:
         for now in (0.0, 0.5, 1.0, 3.0):
             fleet.hold(relay, SessionFailed("main", down()), now=now, waiting=2)
         assert fleet.next_free(3.0) == 7.0
-        fleet.take_on(relay, "probe", ("main",), now=7.0)
+        fleet.take_on(relay, "probe", (("main",), None), now=7.0)
         assert fleet.next_free(7.0) is None
         fleet.heal(relay, "probe", now=8.0)
         fleet.heal(relay, "probe", now=9.0)

@@ -96,8 +96,8 @@ def test_a_busy_relay_keeps_its_jobs_waiting() -> None:
     agenda.add(work("passes", ["idle"]))
     relays = fleet(relay("full", busy=4), relay("idle"))
     assert names(agenda, relays) == ["passes"]
-    assert agenda.waiting() == agenda.waiting("full") == 1
-    assert agenda.waiting("elsewhere") == 0
+    assert agenda.waiting() == agenda.waiting(relay("full")) == 1
+    assert agenda.waiting(relay("elsewhere")) == 0
 
 
 def test_a_held_relay_is_passed_over() -> None:
@@ -156,8 +156,8 @@ def test_a_job_with_one_way_open_is_not_parked() -> None:
 
 def test_unknown_relays_are_never_chosen() -> None:
     """A relay that the configuration has no more is passed over."""
-    assert choose(("gone", "main"), fleet(relay("main")), 0.0) is not None
-    assert choose(("gone",), fleet(relay("main")), 0.0) is None
+    assert choose((("gone", "main"), None), fleet(relay("main")), 0.0) is not None
+    assert choose((("gone",), None), fleet(relay("main")), 0.0) is None
 
 
 def test_clear_gives_everything_back_in_order() -> None:

@@ -119,6 +119,7 @@ class ScriptedServer:
         reply_seconds: float = 0.0,
         extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"),
         port: int | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.script = {glob: list(answers) for glob, answers in (script or {}).items()}
         self._released = asyncio.Event()
@@ -132,7 +133,7 @@ class ScriptedServer:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, "127.0.0.1", port or 0, limit=_LINE_LIMIT, backlog=1000)
+            asyncio.start_server(self._serve, host, port or 0, limit=_LINE_LIMIT, backlog=1000)
         )
         self.port = int(self._server.sockets[0].getsockname()[1])
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
