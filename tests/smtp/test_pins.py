@@ -150,3 +150,31 @@ def test_an_endpoint_is_a_host_or_a_socket() -> None:
     for places in ({}, {"host": "localhost", "socket": "/run/lmtp"}):
         with pytest.raises(ValueError, match="either a host or a socket"):
             Endpoint(relay="test", hostname="here", security=Security.NONE, **places)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("known", [("127.0.0.99", "127.0.0.1"), ("::1",)])
+def test_known_addresses_are_not_looked_up(known: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are tried in order, IPv6 and IPv4 alike, and the name is only shown."""
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    family = socket.AF_INET6 if ":" in known[-1] else socket.AF_INET
+    with socket.socket(family) as listener:
+        try:
+            listener.bind((known[-1], 0))
+        except OSError:
+            pytest.skip("no IPv6 on the loopback interface")
+        listener.listen()
+        port = int(listener.getsockname()[1])
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b"220 here\r\n")
+                peer.recv(100)
+                peer.sendall(b"250 here\r\n")
+                peer.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        session, _ = open_session(port, host="mx.example", addresses=known, security=Security.NONE)
+        thread.join(5)
+    assert session.peer == f"mx.example [{known[-1]}]:{port}"
