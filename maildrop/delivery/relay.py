@@ -238,7 +238,7 @@ class Relay:
 
     def offer(self, session: Session) -> None:
         """Offer a session whose message the server is judging to a courier that waits for one."""
-        if session.messages < self.settings.messages_per_connection:
+        if self._has_room(session):
             self._offered[session] = session.messages
             self._wake_next(session)
 
@@ -277,11 +277,16 @@ class Relay:
             self._idle = [session for session in self._idle if session not in stale]
         return over + stale
 
+    def _has_room(self, session: Session) -> bool:
+        """Tell whether one more message may go over the session: our limit, or the server's (RFC 9422 MAILMAX)."""
+        most = min(self.settings.messages_per_connection, session.extensions.most_messages or session.messages + 1)
+        return session.messages < most
+
     def _reusable(self, session: Session, now: float) -> bool:
         settings = self.settings
         return (
             session.usable
-            and session.messages < settings.messages_per_connection
+            and self._has_room(session)
             and now - session.idle_since < settings.idle_seconds
             and now - session.opened_at < settings.session_seconds
         )

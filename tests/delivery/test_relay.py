@@ -15,7 +15,7 @@ from maildrop.delivery.health import Detour
 from maildrop.delivery.rate import Rate
 from maildrop.delivery.relay import NoTurn, Relay
 from maildrop.delivery.relay_settings import RelaySettings, tls_context
-from maildrop.smtp import Reply, Security, SessionFailed, Stage
+from maildrop.smtp import Extensions, Reply, Security, SessionFailed, Stage
 from maildrop.smtp.steps import Fault
 
 
@@ -346,3 +346,12 @@ def test_the_end_of_the_certificate_is_noted(fresh: Any) -> None:
     fresh.certificate_expires = datetime(2027, 1, 1, tzinfo=UTC)
     borrow(relay, 0.0)
     assert relay.certificate_expires == fresh.certificate_expires
+
+
+def test_a_session_is_full_when_the_server_says_so(session: Any) -> None:
+    """MAILMAX of the server's LIMITS ends a session before our own limit does."""
+    relay = Relay(settings(messages_per_connection=100))
+    full = used(session, messages=2)
+    full.extensions = Extensions(most_messages=2)
+    relay.give_back(full, now=0.0)
+    assert relay.take_parting(0.0) == [full]
