@@ -16,6 +16,10 @@ from maildrop.spool.record import Outcome, Status
 
 CONFIGURATION_CODES = frozenset({530, 534, 535, 538})  # authentication, wherever they come (RFC 4954 6)
 _CLOSING = 421
+# Quotas in the clothes of a final refusal: tomorrow the same mail is welcome. Gmail's daily limit has a code of its own
+# (RFC 3463 calls X.4.5 "mail system congestion"), Exchange Online's only a word behind a code that means anything.
+_QUOTA_STATUS = "5.4.5"
+_QUOTA_WORD = "submissionquotaexceeded"
 _TOO_MANY = frozenset({452, 552})  # to RCPT: the recipient limit of this transaction (RFC 5321 4.5.3.1.10)
 
 
@@ -124,7 +128,13 @@ def _refused_recipient(reply: Reply) -> Status:
     return Status.DEFERRED if reply.code in _TOO_MANY | CONFIGURATION_CODES else _status(reply)
 
 
+def _is_quota(reply: Reply) -> bool:
+    return reply.severity == 5 and (reply.enhanced == _QUOTA_STATUS or _QUOTA_WORD in reply.text.lower())
+
+
 def _status(reply: Reply) -> Status:
+    if _is_quota(reply):
+        return Status.DEFERRED
     return {2: Status.DELIVERED, 4: Status.DEFERRED, 5: Status.REJECTED}.get(reply.severity, Status.DEFERRED)
 
 

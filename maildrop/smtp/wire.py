@@ -32,9 +32,7 @@ class Unreachable(Exception):
         self.stage = stage
 
 
-async def dial(
-    host: str, port: int, seconds: float, *, known: tuple[str, ...] = ()
-) -> tuple[socket.socket, str]:
+async def dial(host: str, port: int, seconds: float, *, known: tuple[str, ...] = ()) -> tuple[socket.socket, str]:
     """Look up and connect within ``seconds`` in all; return the socket and the address it reached.
 
     With ``known`` addresses nothing is looked up.

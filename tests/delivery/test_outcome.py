@@ -250,3 +250,30 @@ def test_what_a_job_has_come_to(found: tuple[Status, ...], outcome: Outcome) -> 
     """The statuses of all recipients together are the outcome of the job."""
     assert outcome_of(found) is outcome
     assert outcome_of(tuple(reversed(found))) is outcome
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (Reply(code=550, lines=("5.4.5 Daily user sending limit exceeded. - gsmtp",)), DEFERRED),
+        (
+            Reply(code=554, lines=("5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; no",)),
+            DEFERRED,
+        ),
+        (Reply(code=550, lines=("5.1.1 no such user",)), REJECTED),
+        (Reply(code=554, lines=("5.2.0 mailbox disabled",)), REJECTED),
+    ],
+    ids=["gmail", "microsoft", "no-such-user", "another-5.2.0"],
+)
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "end"])
+def test_a_quota_is_no_refusal(stage: str, reply: Reply, status: Status) -> None:
+    """A daily limit in the clothes of a 5yz is over tomorrow: the mail waits, at whatever stage it is said."""
+    yes, go = Reply(code=250, lines=("ok",)), Reply(code=354, lines=("go",))
+    result = TransactionResult(
+        mail=reply if stage == "mail" else yes,
+        recipients={} if stage == "mail" else {A: reply if stage == "rcpt" else yes},
+        data=reply if stage == "data" else None if stage in ("mail", "rcpt") else go,
+        end=reply if stage == "end" else None,
+        untried=(A,) if stage == "mail" else (),
+    )
+    assert [one.status for one in judge(result, (A,)).verdicts] == [status]

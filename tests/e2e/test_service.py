@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 def test_sigterm_finishes_the_transaction(spool_factory: Make, daemon: Start, scripted_server: Serve) -> None:
-    """What is on the wire is finished and recorded, what waits stays in active/ for the next start; exit code 0."""
+    """What is on the wire is finished and recorded, what waits stays where it is for the next start; exit code 0.
+
+    The second job may be on the wire by then, behind the first one's message, or about to be.
+    """
     server = scripted_server({". *": ["stall"]})
     spool = spool_factory(server.port, relay={"connections": 1})
     running = daemon(spool).wait_started()
@@ -42,13 +45,15 @@ def test_sigterm_finishes_the_transaction(spool_factory: Make, daemon: Start, sc
     spool.drop("second")
     wait_for(lambda: "second" in spool.names("active"), "the second job is claimed")
     running.signal(signal.SIGTERM)
-    assert running.wait_event("daemon.stopping")["on_the_wire"] in (1, 2)  # the second may be about to stand by
+    assert running.wait_event("daemon.stopping")["on_the_wire"] in (1, 2)
     spool.drop("third")
     server.let_go()
     assert running.wait() == 0
     result = spool.answered("first")
     assert (result["outcome"], result["possible_duplicate"]) == ("sent", False)
-    assert spool.where() == {"first": ["sent"], "second": ["active"], "third": ["incoming"]}
+    where = spool.where()
+    assert where == {"first": ["sent"], "second": where["second"], "third": ["incoming"]}
+    assert where["second"] in (["active"], ["sent"])
     assert server.lines[-1] == "QUIT"
     daemon(spool).wait_started()
     spool.wait_settled(["second", "third"])
