@@ -220,10 +220,12 @@ class Relay:
             if isinstance(failure, SessionFailed) and self._is_crowded(failure):
                 self._room, self._crowded_until = len(self._in_use) + len(self._idle), clock() + _CROWDED_SECONDS
                 return None
-            for turn in self._waiting:  # it would be the same for them
-                if not turn.done():
+            while self._waiting:  # it would be the same for them
+                if not (turn := self._waiting.popleft()).done():
                     turn.set_exception(failure)
-            self._waiting.clear()
+            raise
+        except BaseException:  # no descriptors, or canceled: whoever waits has to try for itself
+            self._wake_next()
             raise
         finally:
             self._connecting -= 1
@@ -233,8 +235,8 @@ class Relay:
 
     def _is_crowded(self, failure: SessionFailed) -> bool:
         """Tell whether the server serves us, but not by one more session (421 4.7.0, 432 4.3.2, 454 4.7.0 …)."""
-        is_for_now = failure.reply is not None and failure.reply.severity == 4 and not failure.configuration
-        return is_for_now and bool(self._in_use or self._idle)
+        reply, has_others = failure.reply, bool(self._in_use or self._idle)
+        return reply is not None and reply.severity == 4 and not failure.configuration and has_others
 
     def offer(self, session: Session) -> None:
         """Offer a session whose message the server is judging to a courier that waits for one."""
@@ -279,8 +281,8 @@ class Relay:
 
     def _has_room(self, session: Session) -> bool:
         """Tell whether one more message may go over the session: our limit, or the server's (RFC 9422 MAILMAX)."""
-        most = min(self.settings.messages_per_connection, session.extensions.most_messages or session.messages + 1)
-        return session.messages < most
+        theirs = session.extensions.most_messages
+        return session.messages < min(self.settings.messages_per_connection, theirs or session.messages + 1)
 
     def _reusable(self, session: Session, now: float) -> bool:
         settings = self.settings

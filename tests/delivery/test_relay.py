@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -355,3 +356,22 @@ def test_a_session_is_full_when_the_server_says_so(session: Any) -> None:
     full.extensions = Extensions(most_messages=2)
     relay.give_back(full, now=0.0)
     assert relay.take_parting(0.0) == [full]
+
+
+def test_a_connection_that_this_machine_can_not_make_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of descriptors, the courier that waits for the session tries for itself instead of waiting for ever."""
+    relay = Relay(settings(connections=1))
+
+    async def connect(_endpoint: Any, *, transcript: Any) -> Any:  # noqa: ARG001 - the real one's
+        await asyncio.sleep(0)
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(relay_module, "connect", connect)
+
+    async def main() -> list[Any]:
+        both = (relay.borrow(clock=lambda: 0.0), relay.borrow(clock=lambda: 0.0))
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*both, return_exceptions=True)
+
+    assert [getattr(error, "errno", None) for error in asyncio.run(main())] == [errno.EMFILE, errno.EMFILE]
+    assert (relay.standing_by, relay.sessions) == (0, 0)
