@@ -371,7 +371,7 @@ def test_a_connection_that_this_machine_can_not_make_leaves_nobody_waiting(monke
     async def main() -> list[Any]:
         both = (relay.borrow(clock=lambda: 0.0), relay.borrow(clock=lambda: 0.0))
         async with asyncio.timeout(5):
-            return await asyncio.gather(*both, return_exceptions=True)
+            return list(await asyncio.gather(*both, return_exceptions=True))
 
     assert [getattr(error, "errno", None) for error in asyncio.run(main())] == [errno.EMFILE, errno.EMFILE]
     assert (relay.standing_by, relay.sessions) == (0, 0)
